@@ -1,0 +1,51 @@
+package bridge
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Stage is the part of Perch that an event comes from.
+type Stage string
+
+// The stages, in the order in which a message passes them.
+const (
+	StageApp     Stage = "app"     // start, stop, settings, secrets
+	StageWebhook Stage = "webhook" // the listener: connections, signatures, payloads
+	StageIntake  Stage = "intake"  // received, refused, seen before
+	StageHandler Stage = "handler" // handled, failed
+	StageSender  Stage = "sender"  // sent, retried, given up, held
+	StageJournal Stage = "journal" // the database: set aside, full, pruned
+)
+
+// Event is one step that a person may want to see. It never carries a secret.
+type Event struct {
+	ID        int64         `json:"id,omitempty"` // in the journal; 0 before it is stored
+	Time      time.Time     `json:"time"`
+	Stage     Stage         `json:"stage"`
+	Level     slog.Level    `json:"level"`
+	Title     Text          `json:"title"` // what happened
+	Room      Room          `json:"room,omitzero"`
+	Actor     Actor         `json:"actor,omitzero"`
+	MessageID string        `json:"message_id,omitempty"`
+	Text      string        `json:"text,omitempty"` // of the message or reply
+	Code      Code          `json:"code,omitempty"`
+	Cause     string        `json:"cause,omitempty"` // technical, English
+	Hint      Text          `json:"hint,omitzero"`   // what to do
+	Duration  time.Duration `json:"duration,omitempty"`
+}
+
+// Failed returns e as the event of err: its code, cause and hint, and at least
+// level Error.
+func (e Event) Failed(err error) Event {
+	e.Level = max(e.Level, slog.LevelError)
+	e.Code = CodeOf(err)
+	e.Cause = err.Error()
+	e.Hint = HintOf(err)
+	return e
+}
+
+// EventSink receives events. Publish never blocks and may drop.
+type EventSink interface {
+	Publish(e Event)
+}

@@ -1,0 +1,32 @@
+package bridge
+
+import "context"
+
+// Handler answers messages. It returns replies and never sends them, so that
+// the journal stores them first. It fills in Text (or Reaction) and leaves Ref
+// empty; Room and ReplyTo default to those of m. It must return soon after ctx
+// is done, and can be called again for the same message after a crash.
+type Handler interface {
+	Handle(ctx context.Context, m Message) ([]Reply, error)
+}
+
+// HandlerFunc is a function that is a Handler.
+type HandlerFunc func(ctx context.Context, m Message) ([]Reply, error)
+
+// Handle calls f.
+func (f HandlerFunc) Handle(ctx context.Context, m Message) ([]Reply, error) { return f(ctx, m) }
+
+// Intake takes a verified message. When Accept returns nil, the message is
+// durable or needs no answer; only then may the webhook answer 200.
+type Intake interface {
+	Accept(ctx context.Context, m Message) error
+}
+
+// Sender delivers one reply to Talk and returns the id of the posted message,
+// empty where Talk does not tell (replies as a bot). Its errors wrap *Error;
+// their Code says what to do: CodeRejected give up; CodeUnauthorized stop
+// sending; CodeThrottled stop until RetryAfter; CodeUnclear the reply may have
+// arrived; anything else try again later.
+type Sender interface {
+	Send(ctx context.Context, r Reply) (messageID string, err error)
+}

@@ -1,0 +1,141 @@
+package bridge
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+)
+
+// Key identifies a chat message: no two messages share one, and a message that
+// is delivered twice has the same one.
+type Key struct {
+	Server string `json:"server"` // base URL of the Nextcloud server, as configured
+	Room   string `json:"room"`   // conversation token
+	ID     string `json:"id"`     // message id, a decimal number on every real server
+}
+
+// Room is a Talk conversation.
+type Room struct {
+	Token string `json:"token"`
+	Name  string `json:"name,omitempty"` // for people; can be empty, and changes
+}
+
+// String returns the name of the room for a person, or its token if it has none.
+func (r Room) String() string {
+	if r.Name == "" {
+		return r.Token
+	}
+	return r.Name
+}
+
+// Actor types of Nextcloud Talk.
+const (
+	ActorUser  = "users"
+	ActorGuest = "guests"
+	ActorBot   = "bots"
+)
+
+// Actor is who wrote a message.
+type Actor struct {
+	Type string `json:"type"` // ActorUser, ActorGuest, ActorBot, "emails", "federated_users", "bridged", …
+	ID   string `json:"id"`   // unique within Type
+	Name string `json:"name,omitempty"`
+}
+
+// ParseActor splits "users/alice" into its type and id. Without a slash the
+// whole is the id of a user, as people write it in allow lists.
+func ParseActor(s string) Actor {
+	if typ, id, ok := strings.Cut(s, "/"); ok {
+		return Actor{Type: typ, ID: id}
+	}
+	return Actor{Type: ActorUser, ID: s}
+}
+
+// Ref returns the actor as Talk writes it: "users/alice".
+func (a Actor) Ref() string { return a.Type + "/" + a.ID }
+
+// String returns the name of the actor for a person, or its Ref if it has none.
+func (a Actor) String() string {
+	if a.Name == "" {
+		return a.Ref()
+	}
+	return a.Name
+}
+
+// Kind says what a webhook tells us.
+type Kind string
+
+// Only a KindChat message is ever given to a Handler. The others are logged.
+const (
+	KindChat            Kind = "chat"             // a person wrote, or shared a file, a poll or a location
+	KindSystem          Kind = "system"           // "alice renamed the conversation", "bob edited a message", …
+	KindReaction        Kind = "reaction"         // an emoji was added; Author wrote the message, it is not who reacted
+	KindReactionRemoved Kind = "reaction-removed" // an emoji was taken away; Author as for KindReaction
+	KindJoined          Kind = "joined"           // the bot was enabled in a conversation
+	KindLeft            Kind = "left"             // the bot was disabled in a conversation
+)
+
+// Message is what Talk told us, after its signature was verified and its
+// payload parsed.
+type Message struct {
+	Key         Key                  `json:"key"`
+	Kind        Kind                 `json:"kind"`
+	Room        Room                 `json:"room"`
+	Author      Actor                `json:"author"`
+	Text        string               `json:"text"`                 // placeholders rendered: "hello @bob"
+	RawText     string               `json:"raw_text,omitempty"`   // as Talk sent it: "hello {mention-user1}"
+	Markdown    bool                 `json:"markdown,omitempty"`   // Text is Markdown
+	Parameters  map[string]Parameter `json:"parameters,omitempty"` // by placeholder name: "mention-user1"
+	Attachments []Attachment         `json:"attachments,omitempty"`
+	InReplyTo   *Message             `json:"in_reply_to,omitempty"` // the message this one quotes; at most one deep
+	Event       string               `json:"event,omitempty"`       // KindSystem: "message_edited", …; KindReaction…: the emoji
+	Nonce       string               `json:"nonce,omitempty"`       // X-Nextcloud-Talk-Random; empty only where signatures are off
+	Backend     string               `json:"backend,omitempty"`     // X-Nextcloud-Talk-Backend: the server's own idea of its address; not signed
+	SentAt      time.Time            `json:"sent_at,omitzero"`      // zero where Talk does not say: all Activity Streams webhooks
+	ReceivedAt  time.Time            `json:"received_at"`
+}
+
+// Parameter is a rich object that a placeholder in a message stands for: a
+// mention, a file, a poll. Its fields depend on its "type", see
+// https://github.com/nextcloud/server/blob/master/lib/public/RichObjectStrings/Definitions.php.
+type Parameter map[string]string
+
+// UnmarshalJSON takes an object whose values are strings, numbers or booleans;
+// anything deeper is kept as its JSON text.
+func (p *Parameter) UnmarshalJSON(data []byte) error {
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return err
+	}
+	*p = make(Parameter, len(raw))
+	for k, v := range raw {
+		var s string
+		if json.Unmarshal(v, &s) != nil {
+			s = string(v)
+		}
+		(*p)[k] = s
+	}
+	return nil
+}
+
+// Attachment is something shared with a message.
+type Attachment struct {
+	Type     string `json:"type"`                // "file", "talk-poll", "geo-location", …
+	ID       string `json:"id"`                  // file id, poll id, "geo:52.52,13.405"
+	Name     string `json:"name"`                // file name, poll question, place
+	MIMEType string `json:"mime_type,omitempty"` // files only
+	Size     int64  `json:"size,omitempty"`      // bytes; files only
+	Path     string `json:"path,omitempty"`      // in the files of the sender, not in those of the app token's user
+	Link     string `json:"link,omitempty"`      // for a browser
+}
+
+// Reply is one request to Talk: a text to post, or a reaction to add or remove.
+type Reply struct {
+	Ref      string `json:"ref"` // Talk's referenceId, 64 hex digits: makes a resend recognisable
+	Room     Room   `json:"room"`
+	ReplyTo  string `json:"reply_to,omitempty"` // id of the message quoted or reacted to
+	Text     string `json:"text,omitempty"`     // Markdown; empty for a reaction
+	Reaction string `json:"reaction,omitempty"` // one emoji
+	Remove   bool   `json:"remove,omitempty"`   // take Reaction away
+	Silent   bool   `json:"silent,omitempty"`   // do not notify people
+}

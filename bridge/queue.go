@@ -1,0 +1,61 @@
+package bridge
+
+import (
+	"context"
+	"time"
+)
+
+// InboxItem is a message waiting to be handled.
+type InboxItem struct {
+	ID      int64
+	Message Message
+}
+
+// Inbox is the durable queue between the webhook and the handlers. Messages of
+// one room are handed out one at a time, in the order in which they came.
+type Inbox interface {
+	// Put stores m and returns once it is on disk. fresh is false if a message
+	// with m's Key or Nonce was stored before, however long ago.
+	Put(ctx context.Context, m Message) (fresh bool, err error)
+	// Claim waits for a message whose room has none claimed. It is the
+	// caller's until Finish, Release or the end of the process.
+	Claim(ctx context.Context) (InboxItem, error)
+	// Finish marks a message as handled, with cause nil or not, and stores its
+	// replies in the outbox, in one transaction.
+	Finish(ctx context.Context, id int64, replies []Reply, cause error) error
+	// Release gives a claimed message back unhandled: it is the next of its
+	// room, not before notBefore.
+	Release(id int64, notBefore time.Time)
+}
+
+// OutboxItem is a reply waiting to be sent.
+type OutboxItem struct {
+	ID       int64
+	Reply    Reply
+	QueuedAt time.Time
+	Attempts int  // how often it was sent before
+	Unclear  bool // an earlier attempt ended without an answer: the reply may stand in the room
+}
+
+// Outbox is the durable queue between the handlers and Talk. Replies to one
+// room are handed out one at a time, in order.
+type Outbox interface {
+	// Enqueue stores replies that answer no message, and returns their ids.
+	Enqueue(ctx context.Context, replies []Reply) ([]int64, error)
+	// Due waits for a reply whose time has come, and records the attempt before
+	// it returns: after a crash the reply is Unclear.
+	Due(ctx context.Context) (OutboxItem, error)
+	// Sent records that the reply stands in the room as messageID (which can be
+	// empty). A message in the inbox with that id is our own and not handled.
+	Sent(ctx context.Context, id int64, messageID string) error
+	// Retry gives the reply back, to be handed out again at the given time.
+	// unclear says that this attempt ended without an answer.
+	Retry(ctx context.Context, id int64, at time.Time, unclear bool, cause error) error
+	// GiveUp drops the reply.
+	GiveUp(ctx context.Context, id int64, cause error) error
+	// Hold gives the reply back and stops the outbox until the given time, or,
+	// if it is zero, until Resume. It survives a restart.
+	Hold(ctx context.Context, id int64, until time.Time, cause error) error
+	// Resume ends a Hold; every reply is due at once.
+	Resume(ctx context.Context) error
+}

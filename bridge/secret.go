@@ -1,0 +1,50 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+)
+
+// Mask is what every Secret prints as.
+const Mask = "***"
+
+// Secret is a string that prints as *** however it is formatted, logged or
+// marshalled. Only Reveal gives it away.
+type Secret struct{ value string }
+
+// NewSecret returns s as a Secret.
+func NewSecret(s string) Secret { return Secret{value: s} }
+
+// Reveal returns the secret itself.
+func (s Secret) Reveal() string { return s.value }
+
+// IsZero reports whether the secret is empty.
+func (s Secret) IsZero() bool { return s.value == "" }
+
+// String returns Mask.
+func (s Secret) String() string { return Mask }
+
+// Format prints Mask for every verb and flag.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(Mask)) }
+
+// MarshalText returns Mask; JSON, TOML and XML use it.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(Mask), nil }
+
+// LogValue returns Mask.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(Mask) }
+
+// Names of the secrets that Perch knows.
+const (
+	WebhookSecret = "webhook_secret" // shared with Talk; signs webhooks and replies as the bot
+	AppToken      = "app_token"      // app password of a Nextcloud user; needed to reply as that user
+)
+
+// SecretStore keeps secrets by name.
+type SecretStore interface {
+	// Get returns an error of CodeNotFound if nothing is stored as name.
+	Get(ctx context.Context, name string) (Secret, error)
+	Set(ctx context.Context, name string, s Secret) error
+	// Delete returns an error of CodeNotFound if nothing is stored as name.
+	Delete(ctx context.Context, name string) error
+}
