@@ -30,16 +30,18 @@ type Event struct {
 	MessageID string        `json:"message_id,omitempty"`
 	Text      string        `json:"text,omitempty"` // of the message or reply
 	Code      Code          `json:"code,omitempty"`
-	Cause     string        `json:"cause,omitempty"` // technical, English
+	Reason    Text          `json:"reason,omitzero"` // why, for a person
+	Cause     string        `json:"cause,omitempty"` // why, for the log: technical, English
 	Hint      Text          `json:"hint,omitzero"`   // what to do
 	Duration  time.Duration `json:"duration,omitempty"`
 }
 
-// Failed returns e as the event of err: its code, cause and hint, and at least
-// level Error.
+// Failed returns e as the event of err: its code, reason, cause and hint, and
+// at least level Error.
 func (e Event) Failed(err error) Event {
 	e.Level = max(e.Level, slog.LevelError)
 	e.Code = CodeOf(err)
+	e.Reason = TextOf(err)
 	e.Cause = err.Error()
 	e.Hint = HintOf(err)
 	return e

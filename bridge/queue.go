@@ -33,8 +33,8 @@ type OutboxItem struct {
 	ID       int64
 	Reply    Reply
 	QueuedAt time.Time
-	Attempts int  // how often it was sent before
-	Unclear  bool // an earlier attempt ended without an answer: the reply may stand in the room
+	Attempts int  // how often sending it failed before
+	Unclear  bool // it may stand in the room already: an attempt ended without an answer, or with the process
 }
 
 // Outbox is the durable queue between the handlers and Talk. Replies to one
@@ -42,8 +42,10 @@ type OutboxItem struct {
 type Outbox interface {
 	// Enqueue stores replies that answer no message, and returns their ids.
 	Enqueue(ctx context.Context, replies []Reply) ([]int64, error)
-	// Due waits for a reply whose time has come, and records the attempt before
-	// it returns: after a crash the reply is Unclear.
+	// Due waits for a reply whose time has come. It is the caller's until one of
+	// the calls below, or the end of the process, after which it is Unclear.
+	// After a start, a Hold or Resume, there is one at a time until one is Sent,
+	// so that a wrong secret is shown to the server once and not many times.
 	Due(ctx context.Context) (OutboxItem, error)
 	// Sent records that the reply stands in the room as messageID (which can be
 	// empty). A message in the inbox with that id is our own and not handled.

@@ -1,0 +1,207 @@
+package journal
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+
+	"perch/bridge"
+)
+
+// The states of a message.
+const (
+	messageWaiting = 0
+	messageHandled = 1
+	messageFailed  = 2
+	messageOurs    = 3
+)
+
+// maxCached bounds the messages kept in memory between Put and Claim; beyond
+// it they are read from the file again. maxCachedText bounds the text of each.
+const (
+	maxCached     = 256
+	maxCachedText = 4096
+)
+
+const putMessage = `INSERT INTO inbox (server, room, message, nonce, received, state, body)
+VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
+
+var _ bridge.Inbox = (*Journal)(nil)
+
+// Put implements bridge.Inbox.
+func (j *Journal) Put(ctx context.Context, m bridge.Message) (fresh bool, err error) {
+	body, err := json.Marshal(m)
+	if err != nil {
+		return false, err
+	}
+	server, err := j.server(ctx, m.Key.Server)
+	if err != nil {
+		return false, j.explain(err)
+	}
+	var nonce any
+	if m.Nonce != "" {
+		nonce = hashNonce(m.Nonce)
+	}
+	state := messageWaiting
+	var id int64
+	put := func(db *database) error {
+		if j.isPruned(server, m.Key) {
+			fresh = false
+			return nil
+		}
+		if j.echoes.Load() {
+			if state, err = db.stateOf(ctx, m.Key); err != nil {
+				return err
+			}
+		}
+		r, err := db.putMessage.ExecContext(context.Background(), server, m.Key.Room, m.Key.ID, nonce, millis(m.ReceivedAt), state, body)
+		if err != nil {
+			return err
+		}
+		n, err := r.RowsAffected()
+		if err != nil || n == 0 {
+			fresh = false
+			return err
+		}
+		fresh = true
+		id, err = r.LastInsertId()
+		return err
+	}
+	o := &op{ctx: ctx, run: put, bare: !j.echoes.Load(), done: make(chan error, 1)}
+	if err := j.writer.submit(o); err != nil {
+		return false, j.explain(err)
+	}
+	if fresh && state == messageWaiting {
+		j.inbox.add(m.Key.Room, id, j.cache(&m), time.Time{})
+	}
+	return fresh, nil
+}
+
+// stateOf returns the state in which a new message is stored: our own if a
+// reply of ours has its id, else waiting.
+func (db *database) stateOf(ctx context.Context, key bridge.Key) (int, error) {
+	var one int
+	err := db.conn.QueryRowContext(ctx, "SELECT 1 FROM outbox WHERE room = ? AND message = ?", key.Room, key.ID).Scan(&one)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return messageWaiting, nil
+	case err != nil:
+		return 0, err
+	}
+	return messageOurs, nil
+}
+
+// Claim implements bridge.Inbox.
+func (j *Journal) Claim(ctx context.Context) (bridge.InboxItem, error) {
+	for {
+		_, id, cached, err := j.inbox.next(ctx)
+		if err != nil {
+			return bridge.InboxItem{}, err
+		}
+		if cached != nil && !j.echoes.Load() {
+			return bridge.InboxItem{ID: id, Message: *cached}, nil
+		}
+		m, err := j.message(ctx, id)
+		switch {
+		case errors.Is(err, sql.ErrNoRows): // our own reply, as Sent found out
+			j.inbox.done(id)
+		case err != nil:
+			j.inbox.giveBack(id, cached, time.Now().Add(time.Second))
+			return bridge.InboxItem{}, j.explain(err)
+		default:
+			return bridge.InboxItem{ID: id, Message: m}, nil
+		}
+	}
+}
+
+// message reads a waiting message.
+func (j *Journal) message(ctx context.Context, id int64) (m bridge.Message, err error) {
+	var body []byte
+	row := j.writer.current().readers.QueryRowContext(ctx, "SELECT body FROM inbox WHERE id = ? AND state = 0", id)
+	if err := row.Scan(&body); err != nil {
+		return m, err
+	}
+	return m, json.Unmarshal(body, &m)
+}
+
+// Finish implements bridge.Inbox.
+func (j *Journal) Finish(ctx context.Context, id int64, replies []bridge.Reply, cause error) error {
+	state, why := messageHandled, any(nil)
+	if cause != nil {
+		state, why = messageFailed, cause.Error()
+	}
+	var queued []int64
+	err := j.writer.submit(&op{ctx: ctx, done: make(chan error, 1), bare: len(replies) == 0, run: func(db *database) error {
+		query := "UPDATE inbox SET state = ?, cause = ? WHERE id = ?"
+		if !j.storeText.Load() {
+			query = "UPDATE inbox SET state = ?, cause = ?, body = NULL WHERE id = ?"
+		}
+		if _, err := db.conn.ExecContext(context.Background(), query, state, why, id); err != nil {
+			return err
+		}
+		var err error
+		queued, err = j.insertReplies(db, id, replies)
+		return err
+	}})
+	if err != nil {
+		return j.explain(err)
+	}
+	j.queueReplies(queued, replies)
+	j.inbox.done(id)
+	return nil
+}
+
+// Release implements bridge.Inbox.
+func (j *Journal) Release(id int64, notBefore time.Time) { j.inbox.giveBack(id, nil, notBefore) }
+
+// cache returns m if it may be kept in memory until it is claimed, else nil.
+func (j *Journal) cache(m *bridge.Message) *bridge.Message {
+	if len(m.Text) > maxCachedText || m.InReplyTo != nil || j.inbox.count() > maxCached {
+		return nil
+	}
+	return m
+}
+
+// server returns the number that stands for a server's URL in the file.
+func (j *Journal) server(ctx context.Context, url string) (int64, error) {
+	j.mu.Lock()
+	id, ok := j.servers[url]
+	j.mu.Unlock()
+	if ok {
+		return id, nil
+	}
+	err := j.writer.do(ctx, func(db *database) error {
+		if _, err := db.conn.ExecContext(ctx, "INSERT INTO server (url) VALUES (?) ON CONFLICT DO NOTHING", url); err != nil {
+			return err
+		}
+		return db.conn.QueryRowContext(ctx, "SELECT id FROM server WHERE url = ?", url).Scan(&id)
+	})
+	if err == nil {
+		j.mu.Lock()
+		j.servers[url] = id
+		j.mu.Unlock()
+	}
+	return id, err
+}
+
+// isPruned reports whether retention removed a message with this key.
+func (j *Journal) isPruned(server int64, key bridge.Key) bool {
+	j.mu.Lock()
+	floor, ok := j.seen[serverRoom{server, key.Room}]
+	j.mu.Unlock()
+	if !ok {
+		return false
+	}
+	id, err := strconv.ParseInt(key.ID, 10, 64)
+	return err == nil && id <= floor
+}
+
+func hashNonce(nonce string) int64 {
+	sum := sha256.Sum256([]byte(nonce))
+	return int64(binary.LittleEndian.Uint64(sum[:8])) //nolint:gosec // 64 bits, whatever their sign
+}

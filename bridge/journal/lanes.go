@@ -1,0 +1,271 @@
+package journal
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// lanes hands out queued items: one at a time per room, in order, and rooms in
+// the order in which they became ready. It lives in memory; the database holds
+// the truth, from which it is filled at start.
+type lanes[T any] struct {
+	mu     sync.Mutex
+	rooms  map[string]*lane[T]
+	owner  map[int64]*lane[T] // of each claimed item
+	ready  []*lane[T]
+	wake   chan struct{} // one token: somebody waiting should look
+	paused bool
+	limit  int // of items claimed at once; 0: none
+	size   int // items queued, claimed ones included
+}
+
+type lane[T any] struct {
+	room      string
+	queue     []item[T]
+	claimed   bool // the head is somebody's
+	blocked   bool
+	listed    bool // stands in ready
+	notBefore time.Time
+	timer     *time.Timer
+}
+
+type item[T any] struct {
+	id    int64
+	value T
+}
+
+func newLanes[T any]() *lanes[T] {
+	return &lanes[T]{
+		rooms: make(map[string]*lane[T]),
+		owner: make(map[int64]*lane[T]),
+		wake:  make(chan struct{}, 1),
+	}
+}
+
+// add queues an item behind those of its room. notBefore counts only if the
+// room has no other.
+func (l *lanes[T]) add(room string, id int64, value T, notBefore time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ln := l.lane(room)
+	if len(ln.queue) == 0 {
+		ln.notBefore = notBefore
+	}
+	ln.queue = append(ln.queue, item[T]{id, value})
+	l.size++
+	l.settle(ln)
+}
+
+// next waits for a ready room and claims its first item.
+func (l *lanes[T]) next(ctx context.Context) (room string, id int64, value T, err error) {
+	for {
+		if room, id, value, ok := l.claim(); ok {
+			return room, id, value, nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", 0, value, ctx.Err()
+		case <-l.wake:
+		}
+	}
+}
+
+func (l *lanes[T]) claim() (room string, id int64, value T, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.ready) > 0 && !l.paused && (l.limit == 0 || len(l.owner) < l.limit) {
+		ln := l.ready[0]
+		l.ready = l.ready[1:]
+		ln.listed = false
+		if !ln.eligible() {
+			continue
+		}
+		ln.claimed = true
+		head := ln.queue[0]
+		l.owner[head.id] = ln
+		if len(l.ready) > 0 {
+			l.signal()
+		}
+		return ln.room, head.id, head.value, true
+	}
+	return "", 0, value, false
+}
+
+// done removes a claimed item and returns its room.
+func (l *lanes[T]) done(id int64) (room string, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ln := l.owner[id]
+	if ln == nil {
+		return "", false
+	}
+	l.size--
+	delete(l.owner, id)
+	ln.claimed = false
+	ln.queue[0] = item[T]{}
+	ln.queue = ln.queue[1:]
+	ln.notBefore = time.Time{}
+	l.settle(ln)
+	l.signal()
+	return ln.room, true
+}
+
+// giveBack makes a claimed item the next of its room again, not before the
+// given time, with a new value.
+func (l *lanes[T]) giveBack(id int64, value T, notBefore time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ln := l.owner[id]
+	if ln == nil {
+		return
+	}
+	delete(l.owner, id)
+	ln.claimed = false
+	ln.queue[0].value = value
+	ln.notBefore = notBefore
+	l.settle(ln)
+	l.signal()
+}
+
+// block stops a room until unblock.
+func (l *lanes[T]) block(room string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lane(room).blocked = true
+}
+
+func (l *lanes[T]) unblock(room string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ln := l.lane(room)
+	ln.blocked = false
+	l.settle(ln)
+}
+
+func (l *lanes[T]) unblockAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, ln := range l.rooms {
+		ln.blocked = false
+		l.settle(ln)
+	}
+}
+
+// restrict bounds how many items may be claimed at once; 0 lifts the bound.
+func (l *lanes[T]) restrict(limit int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limit = limit
+	l.signal()
+}
+
+// pause stops every room until resume.
+func (l *lanes[T]) pause() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.paused = true
+}
+
+// resume ends a pause. With hurry, every item is due at once.
+func (l *lanes[T]) resume(hurry bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.paused = false
+	for _, ln := range l.rooms {
+		if hurry {
+			ln.notBefore = time.Time{}
+		}
+		l.settle(ln)
+	}
+	l.signal()
+}
+
+// names returns the rooms that have queued items.
+func (l *lanes[T]) names() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var names []string
+	for name, ln := range l.rooms {
+		if len(ln.queue) > 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// count returns the number of queued items, claimed ones included.
+func (l *lanes[T]) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.size
+}
+
+// idle reports whether no item is claimed or could be.
+func (l *lanes[T]) idle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.owner) == 0 && (l.paused || len(l.ready) == 0)
+}
+
+// clear forgets every item.
+func (l *lanes[T]) clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, ln := range l.rooms {
+		if ln.timer != nil {
+			ln.timer.Stop()
+		}
+	}
+	clear(l.rooms)
+	clear(l.owner)
+	l.ready, l.size = nil, 0
+}
+
+func (l *lanes[T]) lane(room string) *lane[T] {
+	ln := l.rooms[room]
+	if ln == nil {
+		ln = &lane[T]{room: room}
+		l.rooms[room] = ln
+	}
+	return ln
+}
+
+func (ln *lane[T]) eligible() bool {
+	return len(ln.queue) > 0 && !ln.claimed && !ln.blocked && !time.Now().Before(ln.notBefore)
+}
+
+// settle lists a room that is ready, sets a timer for one whose time has not
+// come, and forgets an empty one. l.mu is held.
+func (l *lanes[T]) settle(ln *lane[T]) {
+	if ln.timer != nil {
+		ln.timer.Stop()
+		ln.timer = nil
+	}
+	switch {
+	case ln.claimed || ln.blocked:
+	case len(ln.queue) == 0:
+		delete(l.rooms, ln.room)
+	case ln.eligible():
+		if !ln.listed {
+			ln.listed = true
+			l.ready = append(l.ready, ln)
+		}
+		l.signal()
+	default:
+		ln.timer = time.AfterFunc(time.Until(ln.notBefore), func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if l.rooms[ln.room] == ln {
+				l.settle(ln)
+			}
+		})
+	}
+}
+
+func (l *lanes[T]) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}

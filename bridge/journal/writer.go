@@ -1,0 +1,175 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"sync/atomic"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// maxBatch bounds how many operations share one commit.
+const maxBatch = 256
+
+// writer is the one goroutine that writes. Whatever waits when it is free goes
+// into one transaction, so that many waiting requests share one fsync.
+type writer struct {
+	ops      chan *op
+	quit     chan struct{} // closed by close
+	finished chan struct{} // closed when the goroutine has ended
+	db       atomic.Pointer[database]
+	recover  func(broken *database, cause error) (*database, error)
+	err      error // of closing the database; after finished
+}
+
+// op is a change to the database. run may be called again after an error.
+type op struct {
+	ctx  context.Context //nolint:containedctx // passed on to run in another goroutine
+	run  func(db *database) error
+	bare bool // a single statement, which needs no transaction of its own
+	done chan error
+}
+
+// newWriter starts the goroutine. recover replaces a database that turns out
+// to be damaged.
+func newWriter(db *database, recover func(*database, error) (*database, error)) *writer {
+	w := &writer{
+		ops:      make(chan *op, maxBatch),
+		quit:     make(chan struct{}),
+		finished: make(chan struct{}),
+		recover:  recover,
+	}
+	w.db.Store(db)
+	go w.loop()
+	return w
+}
+
+// current returns the open database, for reading.
+func (w *writer) current() *database { return w.db.Load() }
+
+// do runs a change in a transaction and returns when it is on disk.
+func (w *writer) do(ctx context.Context, run func(db *database) error) error {
+	return w.submit(&op{ctx: ctx, run: run, done: make(chan error, 1)})
+}
+
+func (w *writer) submit(o *op) error {
+	select {
+	case w.ops <- o:
+	case <-o.ctx.Done():
+		return o.ctx.Err()
+	case <-w.quit:
+		return errClosed
+	}
+	select {
+	case err := <-o.done:
+		return err
+	case <-w.finished:
+		select {
+		case err := <-o.done:
+			return err
+		default:
+			return errClosed
+		}
+	}
+}
+
+// close writes what waits and closes the database.
+func (w *writer) close() error {
+	close(w.quit)
+	<-w.finished
+	return w.err
+}
+
+func (w *writer) loop() {
+	defer close(w.finished)
+	batch := make([]*op, 0, maxBatch)
+	for {
+		select {
+		case o := <-w.ops:
+			batch = append(batch[:0], o)
+		case <-w.quit:
+			for len(w.ops) > 0 {
+				w.commit([]*op{<-w.ops})
+			}
+			w.err = w.db.Load().close()
+			return
+		}
+		for len(batch) < maxBatch && len(w.ops) > 0 {
+			batch = append(batch, <-w.ops)
+		}
+		w.commit(batch)
+	}
+}
+
+// commit writes a batch. If it fails, each operation is tried alone, so that
+// one that cannot be done does not take the others with it.
+func (w *writer) commit(batch []*op) {
+	err := w.transact(batch)
+	if isCorrupt(err) {
+		db, failed := w.recover(w.db.Load(), err)
+		if failed == nil {
+			w.db.Store(db)
+			err = w.transact(batch)
+		} else {
+			err = errors.Join(err, failed)
+		}
+	}
+	if err != nil && len(batch) > 1 {
+		for _, o := range batch {
+			o.done <- w.transact([]*op{o})
+		}
+		return
+	}
+	for _, o := range batch {
+		o.done <- err
+	}
+}
+
+func (w *writer) transact(batch []*op) (err error) {
+	db := w.db.Load()
+	if len(batch) == 1 && batch[0].bare {
+		return batch[0].run(db)
+	}
+	ctx := context.Background() // a transaction is not left half done
+	if _, err := db.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	for _, o := range batch {
+		if err = o.run(db); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		_, err = db.conn.ExecContext(ctx, "COMMIT")
+	}
+	if err != nil {
+		_, _ = db.conn.ExecContext(ctx, "ROLLBACK") // fails if SQLite did it itself
+	}
+	return err
+}
+
+func isCorrupt(err error) bool {
+	return hasCode(err, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+}
+
+func isFull(err error) bool { return hasCode(err, sqlite3.SQLITE_FULL) }
+
+func isReadOnly(err error) bool {
+	return hasCode(err, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN) || errors.Is(err, fs.ErrPermission)
+}
+
+// hasCode reports whether err is one of SQLite's, with one of these primary codes.
+func hasCode(err error, codes ...int) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return false
+	}
+	for _, code := range codes {
+		if e.Code()&0xff == code {
+			return true
+		}
+	}
+	return false
+}
