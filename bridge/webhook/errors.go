@@ -1,0 +1,53 @@
+package webhook
+
+import "perch/bridge"
+
+func errNoSecret() error {
+	return &bridge.Error{
+		Code: bridge.CodeUnavailable,
+		Text: bridge.Say("A webhook was refused: no webhook secret is set, so its signature cannot be checked"),
+		Hint: bridge.Say("Set the secret with which the bot was installed: perch secret set webhook_secret"),
+	}
+}
+
+func errNoHeaders() error {
+	return &bridge.Error{
+		Code: bridge.CodeInvalid,
+		Text: bridge.Say("A webhook without a signature was refused"),
+		Hint: bridge.Say("It does not come from Nextcloud Talk, or a proxy in between removes the headers X-Nextcloud-Talk-Random and X-Nextcloud-Talk-Signature."),
+	}
+}
+
+func errSignature(from string) error {
+	return &bridge.Error{
+		Code: bridge.CodeUnauthorized,
+		Text: bridge.Say("A webhook from %s was refused: its signature is wrong", from),
+		Hint: bridge.Say("If it comes from your server, its secret for this bot differs from yours: perch secret set webhook_secret, with the secret given to occ talk:bot:install."),
+	}
+}
+
+func errTooManyFailures(from string) error {
+	return &bridge.Error{
+		Code: bridge.CodeThrottled,
+		Text: bridge.Say("%s sent too many webhooks with a wrong signature", from),
+		Hint: bridge.Say("Right signatures are still taken. Wrong ones from this address are no longer logged one by one."),
+	}
+}
+
+func errTooLarge(cause error) error {
+	return &bridge.Error{
+		Code:  bridge.CodeRejected,
+		Text:  bridge.Say("A webhook larger than 2 MiB was refused"),
+		Hint:  bridge.Say("Nextcloud Talk does not send such webhooks; look at what else calls this address."),
+		Cause: cause,
+	}
+}
+
+func errIncomplete(cause error) error {
+	return &bridge.Error{
+		Code:  bridge.CodeInvalid,
+		Text:  bridge.Say("A webhook did not arrive whole"),
+		Hint:  bridge.Say("The connection between your server and Perch broke off; if it happens often, look at the proxy or tunnel in between."),
+		Cause: cause,
+	}
+}

@@ -1,0 +1,235 @@
+// Package webhook is the HTTP side of receiving: a listener with limits, and a
+// handler that checks who is calling before anything of the body is parsed.
+package webhook
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"perch/bridge"
+)
+
+// Headers that Talk sends with a webhook.
+const (
+	HeaderRandom    = "X-Nextcloud-Talk-Random"
+	HeaderSignature = "X-Nextcloud-Talk-Signature"
+	HeaderBackend   = "X-Nextcloud-Talk-Backend"
+)
+
+const (
+	// maxBody bounds one body. The largest that Talk was seen to send is 896 KB.
+	maxBody = 2 << 20
+	// maxUnverified bounds the bytes of all bodies that are held before their
+	// signature was checked.
+	maxUnverified = 32 << 20
+	// acceptTimeout bounds how long a verified message may take to become
+	// durable. Talk itself gives up after 5 s.
+	acceptTimeout = 10 * time.Second
+)
+
+// Settings are what of the configuration decides about a request. They can
+// change between two requests.
+type Settings struct {
+	Path             string // of the webhook: "/nextcloud-talk"
+	Secret           bridge.Secret
+	RequireSignature bool
+}
+
+// Request is a webhook whose signature was verified.
+type Request struct {
+	Body       []byte
+	Random     string
+	Backend    string
+	ReceivedAt time.Time
+}
+
+// Options are the parts that a handler works with. All are needed.
+type Options struct {
+	Settings func() Settings
+	Verify   func(secret bridge.Secret, random string, body []byte, signature string) bool
+	Decode   func(Request) (bridge.Message, error) // its errors mean that the payload is bad
+	Intake   bridge.Intake
+	Sink     bridge.EventSink
+}
+
+// NewHandler returns the handler of the webhook's path and of GET /healthz.
+//
+// A webhook is answered with 200 when Intake has accepted it, and with 400, 401,
+// 404, 405, 413, 429 or 503 else. Talk takes all but 200 for a failure, and
+// never sends again.
+func NewHandler(o Options) http.Handler {
+	return &handler{
+		Options:    o,
+		unverified: semaphore.NewWeighted(maxUnverified),
+		failures:   newLimiter(),
+	}
+}
+
+type handler struct {
+	Options
+	unverified *semaphore.Weighted
+	failures   *limiter
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	settings := h.Settings()
+	switch r.URL.Path {
+	case settings.Path:
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", http.MethodPost)
+			http.Error(w, "This address takes webhooks of Nextcloud Talk, by POST only.", http.StatusMethodNotAllowed)
+			return
+		}
+		h.receive(w, r, settings)
+	case "/healthz":
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", http.MethodGet)
+			http.Error(w, "GET only", http.StatusMethodNotAllowed)
+			return
+		}
+		_, _ = io.WriteString(w, "ok\n")
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (h *handler) receive(w http.ResponseWriter, r *http.Request, settings Settings) {
+	req := Request{
+		Random:     r.Header.Get(HeaderRandom),
+		Backend:    r.Header.Get(HeaderBackend),
+		ReceivedAt: time.Now(),
+	}
+	signature := r.Header.Get(HeaderSignature)
+	if settings.RequireSignature {
+		switch {
+		case settings.Secret.IsZero():
+			h.refuse(w, r, http.StatusServiceUnavailable, slog.LevelError, errNoSecret())
+			return
+		case req.Random == "" || signature == "":
+			h.refuse(w, r, http.StatusBadRequest, slog.LevelWarn, errNoHeaders())
+			return
+		}
+	}
+
+	size, err := h.reserve(r)
+	if err != nil {
+		h.refuse(w, r, statusOf(err), slog.LevelWarn, err)
+		return
+	}
+	req.Body, err = readBody(w, r)
+	valid := err == nil && (!settings.RequireSignature || h.Verify(settings.Secret, req.Random, req.Body, signature))
+	h.unverified.Release(size)
+	switch {
+	case err != nil:
+		h.refuse(w, r, statusOf(err), slog.LevelWarn, err)
+		return
+	case !valid:
+		h.refuseSignature(w, r)
+		return
+	}
+
+	m, err := h.Decode(req)
+	if err != nil {
+		h.refuse(w, r, http.StatusBadRequest, slog.LevelWarn, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), acceptTimeout)
+	defer cancel()
+	if err := h.Intake.Accept(ctx, m); err != nil {
+		h.refuse(w, r, http.StatusServiceUnavailable, slog.LevelError, err)
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+// reserve waits for room for the body among the unverified bytes.
+func (h *handler) reserve(r *http.Request) (size int64, err error) {
+	size = r.ContentLength
+	switch {
+	case size > maxBody:
+		return 0, errTooLarge(nil)
+	case size < 0:
+		size = maxBody
+	}
+	if h.unverified.TryAcquire(size) {
+		return size, nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+	defer cancel()
+	if err := h.unverified.Acquire(ctx, size); err != nil {
+		return 0, &bridge.Error{
+			Code:  bridge.CodeUnavailable,
+			Text:  bridge.Say("A webhook was refused: too many large ones came at once"),
+			Cause: err,
+		}
+	}
+	return size, nil
+}
+
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	limited := http.MaxBytesReader(w, r.Body, maxBody)
+	if r.ContentLength >= 0 {
+		body := make([]byte, r.ContentLength)
+		if _, err := io.ReadFull(limited, body); err != nil {
+			return nil, errIncomplete(err)
+		}
+		return body, nil
+	}
+	body, err := io.ReadAll(limited)
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, errTooLarge(err)
+	}
+	if err != nil {
+		return nil, errIncomplete(err)
+	}
+	return body, nil
+}
+
+// refuseSignature answers 401, and 429 once an address has failed too often.
+// A right signature is never held against earlier wrong ones: whoever mends
+// the secret is heard at once.
+func (h *handler) refuseSignature(w http.ResponseWriter, r *http.Request) {
+	from := remoteAddr(r)
+	wait, first := h.failures.fail(from, time.Now())
+	if wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
+		level := slog.LevelDebug
+		if first {
+			level = slog.LevelWarn
+		}
+		h.refuse(w, r, http.StatusTooManyRequests, level, errTooManyFailures(from.String()))
+		return
+	}
+	h.refuse(w, r, http.StatusUnauthorized, slog.LevelWarn, errSignature(from.String()))
+}
+
+func (h *handler) refuse(w http.ResponseWriter, r *http.Request, status int, level slog.Level, err error) {
+	if r.Context().Err() == nil || status >= http.StatusInternalServerError {
+		h.Sink.Publish(bridge.Event{
+			Stage: bridge.StageWebhook, Level: level,
+			Title: bridge.TextOf(err),
+			Code:  bridge.CodeOf(err),
+			Cause: err.Error(),
+			Hint:  bridge.HintOf(err),
+		})
+	}
+	http.Error(w, http.StatusText(status), status)
+}
+
+func statusOf(err error) int {
+	switch bridge.CodeOf(err) {
+	case bridge.CodeRejected:
+		return http.StatusRequestEntityTooLarge
+	case bridge.CodeUnavailable:
+		return http.StatusServiceUnavailable
+	default:
+		return http.StatusBadRequest
+	}
+}

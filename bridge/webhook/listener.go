@@ -1,0 +1,72 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+
+	"perch/bridge"
+)
+
+// drainTimeout bounds how long requests under way may take to end.
+const drainTimeout = 5 * time.Second
+
+// Listen opens the address that webhooks come to. Its error says whether the
+// port is taken, the address is not of this machine or needs privileges.
+func Listen(ctx context.Context, addr string) (net.Listener, error) {
+	var config net.ListenConfig
+	ln, err := config.Listen(ctx, "tcp", addr)
+	if err == nil {
+		return ln, nil
+	}
+	e := &bridge.Error{
+		Code:  bridge.CodeConflict,
+		Text:  bridge.Say("Perch cannot listen on %s", addr),
+		Hint:  bridge.Say("Set another address as listen in the table [webhook] of config.toml."),
+		Cause: err,
+	}
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		_, port, _ := net.SplitHostPort(addr)
+		e.Text = bridge.Say("Perch cannot listen on %s: another program uses this port", addr)
+		e.Hint = bridge.Say("Find it with: ss -ltnp 'sport = :%s'. End it, or set another port as listen in the table [webhook] of config.toml.", port)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		e.Text = bridge.Say("Perch cannot listen on %s: this machine does not have that address", addr)
+	case errors.Is(err, os.ErrPermission):
+		e.Text = bridge.Say("Perch cannot listen on %s: ports below 1024 need privileges", addr)
+	}
+	return nil, e
+}
+
+// Serve answers requests on ln until ctx is done, then lets those under way
+// end, within 5 s. It closes ln.
+func Serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger) error {
+	server := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       20 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ln) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		_ = server.Close()
+	}
+	<-ended
+	return ctx.Err()
+}
