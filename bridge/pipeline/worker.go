@@ -1,0 +1,197 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"perch/bridge"
+)
+
+const (
+	// drainGrace is how long a handler or a request to Talk may go on after a
+	// stop was asked for.
+	drainGrace = 8 * time.Second
+	// abandonAfter is how long after its deadline a handler may take to return.
+	abandonAfter = time.Second
+	// reclaimAfter is the pause after the inbox or outbox could not be read.
+	reclaimAfter = time.Second
+)
+
+// Worker gives the messages of the inbox to the handler and stores its replies.
+type Worker struct {
+	Inbox   bridge.Inbox
+	Handler func() bridge.Handler      // in force now
+	Split   func(text string) []string // cuts a reply into texts that Talk takes
+	Timeout func() time.Duration       // of one call of the handler
+	Rooms   int                        // how many rooms are served at once
+	Sink    bridge.EventSink
+	loops   loopBreaker
+}
+
+// Run works until ctx is done, then lets handlers under way end, within 8 s.
+// What they did not finish is handled at the next start.
+func (w *Worker) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for range w.Rooms {
+		wg.Go(func() { w.run(ctx) })
+	}
+	wg.Wait()
+	return ctx.Err()
+}
+
+func (w *Worker) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		item, err := w.Inbox.Claim(ctx)
+		if err == nil {
+			err = w.handle(ctx, item)
+		}
+		if err != nil && ctx.Err() == nil {
+			w.Sink.Publish(bridge.Event{Stage: bridge.StageHandler, Title: bridge.Say("The inbox does not work")}.Failed(err))
+			pause(ctx, reclaimAfter)
+		}
+	}
+}
+
+// handle handles one message. Its error is of the inbox, not of the handler.
+func (w *Worker) handle(ctx context.Context, item bridge.InboxItem) error {
+	m := item.Message
+	e := bridge.Event{Stage: bridge.StageHandler, Room: m.Room, Actor: m.Author, MessageID: m.Key.ID}
+	if wait := w.loops.check(m, time.Now()); wait > 0 {
+		e.Level = slog.LevelError
+		e.Title = bridge.Say("%s answers itself: our own replies come back as messages. It is paused for %s", m.Room.String(), wait.String())
+		e.Hint = bridge.Say("Another bot or a bridge repeats what Perch posts there. Take one of them out of the conversation.")
+		w.Sink.Publish(e)
+		w.Inbox.Release(item.ID, time.Now().Add(wait))
+		return nil
+	}
+
+	started := time.Now()
+	replies, err := w.call(ctx, m)
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		w.Inbox.Release(item.ID, time.Time{}) // stopped: it is the next start's
+		return nil
+	}
+	e.Duration = time.Since(started)
+	replies = w.complete(m, replies)
+	if err := w.Inbox.Finish(context.WithoutCancel(ctx), item.ID, replies, err); err != nil {
+		w.Inbox.Release(item.ID, time.Now().Add(reclaimAfter))
+		return err
+	}
+	w.loops.replied(m.Room.Token, replies, time.Now())
+	switch {
+	case err != nil:
+		e.Title = bridge.Say("The handler failed")
+		e = e.Failed(err)
+	case len(replies) == 0:
+		e.Level, e.Title = slog.LevelDebug, bridge.Say("Handled, without a reply")
+	default:
+		e.Level, e.Title = slog.LevelDebug, bridge.Say("Handled")
+	}
+	w.Sink.Publish(e)
+	return nil
+}
+
+// call runs the handler within its deadline. A panic is an error; a handler
+// that does not return is left behind.
+func (w *Worker) call(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+	timeout := w.Timeout()
+	hctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(drainGrace, cancel)
+		context.AfterFunc(hctx, func() { timer.Stop() })
+	})
+	defer stop()
+
+	type result struct {
+		replies []bridge.Reply
+		err     error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		defer func() {
+			if p := recover(); p != nil {
+				r = result{err: &bridge.Error{
+					Code:  bridge.CodeInternal,
+					Text:  bridge.Say("The handler crashed"),
+					Hint:  bridge.Say("This is a bug in the handler; the message is not tried again."),
+					Cause: fmt.Errorf("panic: %v\n%s", p, debug.Stack()),
+				}}
+			}
+			done <- r
+		}()
+		r.replies, r.err = w.Handler().Handle(hctx, m)
+	}()
+
+	select {
+	case r := <-done:
+		return r.replies, r.err
+	case <-hctx.Done():
+	}
+	timer := time.NewTimer(abandonAfter)
+	defer timer.Stop()
+	select {
+	case r := <-done:
+		if r.err == nil {
+			return r.replies, nil
+		}
+	case <-timer.C:
+	}
+	if errors.Is(hctx.Err(), context.Canceled) {
+		return nil, hctx.Err()
+	}
+	return nil, &bridge.Error{
+		Code:  bridge.CodeUnavailable,
+		Text:  bridge.Say("The handler did not answer within %s", timeout.String()),
+		Cause: hctx.Err(),
+	}
+}
+
+// complete fills in what a handler leaves empty and cuts long texts.
+func (w *Worker) complete(m bridge.Message, replies []bridge.Reply) []bridge.Reply {
+	var all []bridge.Reply
+	for _, r := range replies {
+		if r.Room.Token == "" {
+			r.Room = m.Room
+		}
+		if r.ReplyTo == "" && r.Room.Token == m.Room.Token {
+			r.ReplyTo = m.Key.ID
+		}
+		if r.Reaction != "" {
+			r.Ref = NewRef()
+			all = append(all, r)
+			continue
+		}
+		for _, text := range w.Split(r.Text) {
+			r.Ref, r.Text = NewRef(), text
+			all = append(all, r)
+			r.ReplyTo = "" // only the first part quotes
+		}
+	}
+	return all
+}
+
+// NewRef returns a new referenceId for a Reply.
+func NewRef() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return hex.EncodeToString(b[:])
+}
+
+// pause waits for d or until ctx is done.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
