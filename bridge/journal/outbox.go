@@ -223,16 +223,27 @@ func (j *Journal) HeldUntil(ctx context.Context) (until time.Time, held bool, er
 	return until, until.IsZero() || j.now().Before(until), nil
 }
 
-// Outcome tells what became of a reply: whether it is done with, and why it
-// failed if it did.
-func (j *Journal) Outcome(ctx context.Context, id int64) (done bool, cause string, err error) {
+// Outcome is what became of a reply so far.
+type Outcome struct {
+	Sent    bool
+	GivenUp bool
+	Held    bool   // it waits for Resume, with all others
+	Cause   string // of the last failure, if there was one
+}
+
+// Outcome tells what became of the reply with this id.
+func (j *Journal) Outcome(ctx context.Context, id int64) (o Outcome, err error) {
 	var state int
-	var why sql.NullString
+	var cause sql.NullString
 	row := j.writer.current().readers.QueryRowContext(ctx, "SELECT state, cause FROM outbox WHERE id = ?", id)
-	if err := row.Scan(&state, &why); err != nil {
-		return false, "", j.explain(err)
+	if err := row.Scan(&state, &cause); err != nil {
+		return o, j.explain(err)
 	}
-	return state != replyWaiting, why.String, nil
+	o = Outcome{Sent: state == replySent, GivenUp: state == replyGivenUp, Cause: cause.String}
+	if state == replyWaiting {
+		_, o.Held, err = j.HeldUntil(ctx)
+	}
+	return o, err
 }
 
 // loadOutbox queues every waiting reply that is not queued yet.

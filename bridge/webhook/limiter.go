@@ -23,6 +23,7 @@ const (
 type limiter struct {
 	mu        sync.Mutex
 	addresses map[netip.Addr]*failures
+	swept     time.Time // when those with all their failures left were last forgotten
 }
 
 type failures struct {
@@ -62,9 +63,12 @@ func (l *limiter) forget(now time.Time) {
 	if len(l.addresses) < maxAddresses {
 		return
 	}
-	for a, f := range l.addresses {
-		if f.limit.TokensAt(now) >= failureBurst {
-			delete(l.addresses, a)
+	if now.Sub(l.swept) > failureEvery {
+		l.swept = now
+		for a, f := range l.addresses {
+			if f.limit.TokensAt(now) >= failureBurst {
+				delete(l.addresses, a)
+			}
 		}
 	}
 	for a := range l.addresses {

@@ -1,0 +1,138 @@
+package journal
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"perch/bridge"
+)
+
+func TestAFileThatIsNoDatabaseIsSetAside(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	garbage := bytes.Repeat([]byte("this is no database\n"), 500)
+	check(t, os.WriteFile(path, garbage, 0o600))
+	var heard sink
+	j := open(t, path, Options{Sink: &heard})
+	defer shut(t, j)
+	put(t, j, message("a", 1))
+
+	kept, err := filepath.Glob(path + ".corrupt-*")
+	check(t, err)
+	if len(kept) != 1 {
+		t.Fatalf("files set aside: %v, want one", kept)
+	}
+	if data, err := os.ReadFile(kept[0]); err != nil || !bytes.Equal(data, garbage) {
+		t.Errorf("the file set aside was changed (%v)", err)
+	}
+	if len(heard.events) != 1 || !strings.Contains(heard.events[0].Hint.String(), kept[0]) {
+		t.Errorf("events: %+v, want one that names %s", heard.events, kept[0])
+	}
+}
+
+// spoil overwrites everything in the database's own pages that holds the index
+// of the event log, and leaves the inbox alone.
+func spoil(t *testing.T, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	check(t, err)
+	marker := []byte("event to be spoilt")
+	at := bytes.Index(data, marker)
+	if at < 0 {
+		t.Fatal("the page to be spoilt is not there")
+	}
+	page := at / 4096 * 4096
+	copy(data[page:page+4096], bytes.Repeat([]byte{0xa5}, 4096))
+	check(t, os.WriteFile(path, data, 0o600))
+}
+
+func TestDamageWhileRunningSavesWhatWaits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j := open(t, path, Options{})
+	for i := range 20 {
+		put(t, j, message("a", i))
+	}
+	_, err := j.Enqueue(t.Context(), []bridge.Reply{reply("b", "waiting")})
+	check(t, err)
+	check(t, j.Record(t.Context(), []bridge.Event{{Title: bridge.Say("event to be spoilt")}}))
+	shut(t, j)
+	spoil(t, path)
+
+	var heard sink
+	j = open(t, path, Options{Sink: &heard})
+	defer shut(t, j)
+	if len(heard.events) != 0 {
+		t.Fatalf("the damage was noticed at the start: %v", heard.events)
+	}
+	check(t, j.Record(t.Context(), []bridge.Event{{Title: bridge.Say("after the damage")}}))
+	if len(heard.events) != 1 {
+		t.Fatalf("events: %+v, want one that tells of the damage", heard.events)
+	}
+	messages, replies := j.Backlog()
+	if messages != 20 || replies != 1 {
+		t.Errorf("%d messages and %d replies are left, want 20 and 1", messages, replies)
+	}
+	if got := claim(t, j).Message.Text; got != "text of a/0" {
+		t.Errorf("the first message is %q", got)
+	}
+	if put(t, j, message("a", 7)) {
+		t.Error("a message that was saved is taken for new")
+	}
+	if !put(t, j, message("a", 30)) {
+		t.Error("a new message is not fresh")
+	}
+}
+
+func TestFullDisk(t *testing.T) {
+	j := opened(t)
+	put(t, j, message("a", 1))
+	limit := func(pages string) {
+		check(t, j.writer.do(t.Context(), func(db *database) error {
+			_, err := db.conn.ExecContext(t.Context(), "PRAGMA max_page_count = "+pages)
+			return err
+		}))
+	}
+	limit("1") // SQLite takes the present size, if that is more
+	big := message("a", 2)
+	big.Text = strings.Repeat("x", 100_000)
+	_, err := j.Put(t.Context(), big)
+	if bridge.CodeOf(err) != bridge.CodeUnavailable || !strings.Contains(err.Error(), "disk is full") {
+		t.Fatalf("Put on a full disk: %v", err)
+	}
+	if bridge.HintOf(err).IsZero() {
+		t.Error("there is no hint")
+	}
+	limit("1000000")
+	if !put(t, j, big) {
+		t.Error("after space was made, the message is not fresh: half of it was written")
+	}
+}
+
+func TestReadOnlyFile(t *testing.T) {
+	j := opened(t)
+	put(t, j, message("a", 1))
+	_, err := j.writer.current().conn.ExecContext(t.Context(), "PRAGMA query_only = 1")
+	check(t, err)
+	_, err = j.Put(t.Context(), message("a", 2))
+	if bridge.CodeOf(err) != bridge.CodeUnavailable || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("Put: %v", err)
+	}
+}
+
+func TestNewerFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j := open(t, path, Options{})
+	check(t, j.writer.do(t.Context(), func(db *database) error {
+		_, err := db.conn.ExecContext(t.Context(), "PRAGMA user_version = 99")
+		return err
+	}))
+	shut(t, j)
+	_, err := Open(t.Context(), path, Options{})
+	e, ok := errors.AsType[*bridge.Error](err)
+	if !ok || !strings.Contains(e.Text.String(), "newer version") {
+		t.Errorf("Open: %v", err)
+	}
+}
