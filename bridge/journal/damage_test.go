@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -90,8 +91,8 @@ func TestFullDisk(t *testing.T) {
 	j := opened(t)
 	put(t, j, message("a", 1))
 	limit := func(pages string) {
-		check(t, j.writer.do(t.Context(), func(db *database) error {
-			_, err := db.conn.ExecContext(t.Context(), "PRAGMA max_page_count = "+pages)
+		check(t, j.writer.do(t.Context(), func(ctx context.Context, db *database) error {
+			_, err := db.conn.ExecContext(ctx, "PRAGMA max_page_count = "+pages)
 			return err
 		}))
 	}
@@ -125,8 +126,8 @@ func TestReadOnlyFile(t *testing.T) {
 func TestNewerFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
 	j := open(t, path, Options{})
-	check(t, j.writer.do(t.Context(), func(db *database) error {
-		_, err := db.conn.ExecContext(t.Context(), "PRAGMA user_version = 99")
+	check(t, j.writer.do(t.Context(), func(ctx context.Context, db *database) error {
+		_, err := db.conn.ExecContext(ctx, "PRAGMA user_version = 99")
 		return err
 	}))
 	shut(t, j)

@@ -13,7 +13,7 @@ import (
 // Record stores events and returns when they are on disk. Texts of messages
 // are left out if they are not kept.
 func (j *Journal) Record(ctx context.Context, events []bridge.Event) error {
-	err := j.writer.do(ctx, func(db *database) error {
+	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
 		for _, e := range events {
 			if !j.storeText.Load() {
 				e.Text = ""
@@ -22,7 +22,7 @@ func (j *Journal) Record(ctx context.Context, events []bridge.Event) error {
 			if err != nil {
 				return err
 			}
-			if _, err := db.conn.ExecContext(context.Background(), "INSERT INTO event (time, level, room, body) VALUES (?, ?, ?, ?)",
+			if _, err := db.conn.ExecContext(ctx, "INSERT INTO event (time, level, room, body) VALUES (?, ?, ?, ?)",
 				millis(e.Time), int(e.Level), e.Room.Token, body); err != nil {
 				return err
 			}
@@ -89,7 +89,7 @@ func (j *Journal) Prune(ctx context.Context, before time.Time) error {
 		"DELETE FROM inbox WHERE id IN (" + oldMessages + isNumber + " ORDER BY id LIMIT ?2)",
 	} {
 		for n := int64(pruneChunk); n == pruneChunk; {
-			err := j.writer.do(ctx, func(db *database) error {
+			err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
 				if err := j.remember(ctx, db, before); err != nil {
 					return err
 				}
@@ -123,7 +123,7 @@ func (j *Journal) loadSeen(ctx context.Context, db *database) error {
 	if err != nil {
 		return err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err tells
+	defer rows.Close()
 	seen := make(map[serverRoom]int64)
 	for rows.Next() {
 		var key serverRoom

@@ -49,7 +49,7 @@ func (j *Journal) Put(ctx context.Context, m bridge.Message) (fresh bool, err er
 	}
 	state := messageWaiting
 	var id int64
-	put := func(db *database) error {
+	put := func(ctx context.Context, db *database) error {
 		if j.isPruned(server, m.Key) {
 			fresh = false
 			return nil
@@ -59,7 +59,7 @@ func (j *Journal) Put(ctx context.Context, m bridge.Message) (fresh bool, err er
 				return err
 			}
 		}
-		r, err := db.putMessage.ExecContext(context.Background(), server, m.Key.Room, m.Key.ID, nonce, millis(m.ReceivedAt), state, body)
+		r, err := db.putMessage.ExecContext(ctx, server, m.Key.Room, m.Key.ID, nonce, millis(m.ReceivedAt), state, body)
 		if err != nil {
 			return err
 		}
@@ -72,8 +72,8 @@ func (j *Journal) Put(ctx context.Context, m bridge.Message) (fresh bool, err er
 		id, err = r.LastInsertId()
 		return err
 	}
-	o := &op{ctx: ctx, run: put, bare: !j.echoes.Load(), done: make(chan error, 1)}
-	if err := j.writer.submit(o); err != nil {
+	o := &op{run: put, bare: !j.echoes.Load(), done: make(chan error, 1)}
+	if err := j.writer.submit(ctx, o); err != nil {
 		return false, j.explain(err)
 	}
 	if fresh && state == messageWaiting {
@@ -136,16 +136,16 @@ func (j *Journal) Finish(ctx context.Context, id int64, replies []bridge.Reply, 
 		state, why = messageFailed, cause.Error()
 	}
 	var queued []int64
-	err := j.writer.submit(&op{ctx: ctx, done: make(chan error, 1), bare: len(replies) == 0, run: func(db *database) error {
+	err := j.writer.submit(ctx, &op{done: make(chan error, 1), bare: len(replies) == 0, run: func(ctx context.Context, db *database) error {
 		query := "UPDATE inbox SET state = ?, cause = ? WHERE id = ?"
 		if !j.storeText.Load() {
 			query = "UPDATE inbox SET state = ?, cause = ?, body = NULL WHERE id = ?"
 		}
-		if _, err := db.conn.ExecContext(context.Background(), query, state, why, id); err != nil {
+		if _, err := db.conn.ExecContext(ctx, query, state, why, id); err != nil {
 			return err
 		}
 		var err error
-		queued, err = j.insertReplies(db, id, replies)
+		queued, err = j.insertReplies(ctx, db, id, replies)
 		return err
 	}})
 	if err != nil {
@@ -175,7 +175,7 @@ func (j *Journal) server(ctx context.Context, url string) (int64, error) {
 	if ok {
 		return id, nil
 	}
-	err := j.writer.do(ctx, func(db *database) error {
+	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
 		if _, err := db.conn.ExecContext(ctx, "INSERT INTO server (url) VALUES (?) ON CONFLICT DO NOTHING", url); err != nil {
 			return err
 		}

@@ -112,7 +112,7 @@ func Open(ctx context.Context, path string, o Options) (*Journal, error) {
 			return nil, j.explain(err)
 		}
 	}
-	j.writer = newWriter(db, j.recover)
+	j.writer = newWriter(ctx, db, j.recover)
 	return j, nil
 }
 
@@ -177,7 +177,7 @@ func (j *Journal) Totals(ctx context.Context, since time.Time) (t Totals, err er
 // takes our replies, and reports whether it differs from the last one, or is
 // the first.
 func (j *Journal) Settings(ctx context.Context, fingerprint string) (changed bool, err error) {
-	err = j.writer.do(ctx, func(db *database) error {
+	err = j.writer.do(ctx, func(ctx context.Context, db *database) error {
 		old, err := db.meta(ctx, "settings")
 		if err != nil {
 			return err
@@ -191,7 +191,7 @@ func (j *Journal) Settings(ctx context.Context, fingerprint string) (changed boo
 // Salt returns random bytes that were drawn when the journal was made.
 func (j *Journal) Salt(ctx context.Context) ([]byte, error) {
 	var salt []byte
-	err := j.writer.do(ctx, func(db *database) error {
+	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
 		text, err := db.meta(ctx, "salt")
 		if err != nil {
 			return err
@@ -214,7 +214,7 @@ func (j *Journal) Watch(ctx context.Context) error {
 	defer tick.Stop()
 	var last int64
 	for {
-		err := j.writer.do(ctx, func(db *database) error {
+		err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
 			version, err := db.dataVersion(ctx)
 			if err != nil || version == last {
 				return err
@@ -365,7 +365,7 @@ func makeFile(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the user's own choice of folder
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
@@ -491,7 +491,7 @@ func (db *database) each(ctx context.Context, query string, row func(scanner) er
 	if err != nil {
 		return err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err tells
+	defer rows.Close()
 	for rows.Next() {
 		if err := row(rows.Scan); err != nil {
 			return err

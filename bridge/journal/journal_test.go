@@ -293,14 +293,14 @@ func TestOneBadOperationDoesNotSpoilTheBatch(t *testing.T) {
 	bad := errors.New("bad")
 	written := 0
 	good := func(key string) *op {
-		return &op{ctx: t.Context(), done: make(chan error, 1), run: func(db *database) error {
-			return db.setMeta(t.Context(), key, "x")
+		return &op{done: make(chan error, 1), run: func(ctx context.Context, db *database) error {
+			return db.setMeta(ctx, key, "x")
 		}}
 	}
-	batch := []*op{good("one"), {ctx: t.Context(), done: make(chan error, 1), run: func(*database) error { return bad }}, good("two")}
+	batch := []*op{good("one"), {done: make(chan error, 1), run: func(context.Context, *database) error { return bad }}, good("two")}
 	// The writer's goroutine is idle; this one takes its place for a moment.
-	check(t, j.writer.do(t.Context(), func(*database) error { written++; return nil }))
-	j.writer.commit(batch)
+	check(t, j.writer.do(t.Context(), func(context.Context, *database) error { written++; return nil }))
+	j.writer.commit(t.Context(), batch)
 	for i, want := range []error{nil, bad, nil} {
 		if err := <-batch[i].done; !errors.Is(err, want) {
 			t.Errorf("operation %d: %v, want %v", i, err, want)

@@ -23,8 +23,8 @@ var _ bridge.Outbox = (*Journal)(nil)
 // Enqueue implements bridge.Outbox.
 func (j *Journal) Enqueue(ctx context.Context, replies []bridge.Reply) ([]int64, error) {
 	var ids []int64
-	err := j.writer.do(ctx, func(db *database) (err error) {
-		ids, err = j.insertReplies(db, 0, replies)
+	err := j.writer.do(ctx, func(ctx context.Context, db *database) (err error) {
+		ids, err = j.insertReplies(ctx, db, 0, replies)
 		return err
 	})
 	if err != nil {
@@ -36,7 +36,7 @@ func (j *Journal) Enqueue(ctx context.Context, replies []bridge.Reply) ([]int64,
 
 // insertReplies stores replies to a message of the inbox, or, with answers 0,
 // to none.
-func (j *Journal) insertReplies(db *database, answers int64, replies []bridge.Reply) ([]int64, error) {
+func (j *Journal) insertReplies(ctx context.Context, db *database, answers int64, replies []bridge.Reply) ([]int64, error) {
 	ids := make([]int64, 0, len(replies))
 	now := millis(j.now())
 	for _, r := range replies {
@@ -44,7 +44,7 @@ func (j *Journal) insertReplies(db *database, answers int64, replies []bridge.Re
 		if err != nil {
 			return nil, err
 		}
-		res, err := db.conn.ExecContext(context.Background(),
+		res, err := db.conn.ExecContext(ctx,
 			"INSERT INTO outbox (answers, room, queued, due, reply) VALUES (NULLIF(?, 0), ?, ?, ?, ?)",
 			answers, r.Room.Token, now, now, body)
 		if err != nil {
@@ -114,7 +114,7 @@ func (j *Journal) reply(ctx context.Context, id int64) (item bridge.OutboxItem, 
 
 // Sent implements bridge.Outbox.
 func (j *Journal) Sent(ctx context.Context, id int64, messageID string) error {
-	err := j.writer.do(ctx, func(db *database) error {
+	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
 		query := "UPDATE outbox SET state = ?, message = NULLIF(?, ''), unclear = 0, cause = NULL WHERE id = ? RETURNING room"
 		if !j.storeText.Load() {
 			query = "UPDATE outbox SET state = ?, message = NULLIF(?, ''), unclear = 0, cause = NULL, reply = NULL WHERE id = ? RETURNING room"
@@ -137,7 +137,7 @@ func (j *Journal) Sent(ctx context.Context, id int64, messageID string) error {
 
 // GiveUp implements bridge.Outbox.
 func (j *Journal) GiveUp(ctx context.Context, id int64, cause error) error {
-	err := j.writer.do(ctx, func(db *database) error {
+	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
 		query := "UPDATE outbox SET state = ?, unclear = 0, cause = ? WHERE id = ?"
 		if !j.storeText.Load() {
 			query = "UPDATE outbox SET state = ?, unclear = 0, cause = ?, reply = NULL WHERE id = ?"
@@ -169,7 +169,7 @@ func (j *Journal) Retry(ctx context.Context, id int64, at time.Time, unclear boo
 func (j *Journal) Hold(ctx context.Context, id int64, until time.Time, cause error) error {
 	j.outbox.pause()
 	j.outbox.restrict(1)
-	err := j.postpone(ctx, id, j.now(), false, cause, func(db *database) error {
+	err := j.postpone(ctx, id, j.now(), false, cause, func(ctx context.Context, db *database) error {
 		return db.setMeta(ctx, "hold", strconv.FormatInt(holdMillis(until), 10))
 	})
 	j.outbox.giveBack(id, struct{}{}, time.Time{})
@@ -178,15 +178,15 @@ func (j *Journal) Hold(ctx context.Context, id int64, until time.Time, cause err
 }
 
 // postpone writes down a failed attempt.
-func (j *Journal) postpone(ctx context.Context, id int64, at time.Time, unclear bool, cause error, also func(db *database) error) error {
+func (j *Journal) postpone(ctx context.Context, id int64, at time.Time, unclear bool, cause error, also func(ctx context.Context, db *database) error) error {
 	var room string
-	err := j.writer.do(ctx, func(db *database) error {
+	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
 		row := db.conn.QueryRowContext(ctx, `UPDATE outbox SET due = ?, attempts = attempts + 1, unclear = unclear OR ?, cause = ?
 			WHERE id = ? RETURNING room, unclear`, millis(at), unclear, cause.Error(), id)
 		if err := row.Scan(&room, &unclear); err != nil || also == nil {
 			return err
 		}
-		return also(db)
+		return also(ctx, db)
 	})
 	if err == nil && !unclear {
 		j.inbox.unblock(room)
@@ -197,7 +197,7 @@ func (j *Journal) postpone(ctx context.Context, id int64, at time.Time, unclear 
 // Resume implements bridge.Outbox.
 func (j *Journal) Resume(ctx context.Context) error {
 	resumed := j.now().Format(time.RFC3339Nano)
-	err := j.writer.do(ctx, func(db *database) error {
+	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
 		j.resumed = resumed
 		if err := db.setMeta(ctx, "resumed", resumed); err != nil {
 			return err

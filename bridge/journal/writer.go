@@ -24,17 +24,17 @@ type writer struct {
 	err      error // of closing the database; after finished
 }
 
-// op is a change to the database. run may be called again after an error.
+// op is a change to the database. run may be called again after an error; its
+// context is never done, since a transaction is not left half way.
 type op struct {
-	ctx  context.Context //nolint:containedctx // passed on to run in another goroutine
-	run  func(db *database) error
+	run  func(ctx context.Context, db *database) error
 	bare bool // a single statement, which needs no transaction of its own
 	done chan error
 }
 
-// newWriter starts the goroutine. recover replaces a database that turns out
+// newWriter starts the goroutine, which ends with close. recover replaces a database that turns out
 // to be damaged.
-func newWriter(db *database, recover func(*database, error) (*database, error)) *writer {
+func newWriter(ctx context.Context, db *database, recover func(*database, error) (*database, error)) *writer {
 	w := &writer{
 		ops:      make(chan *op, maxBatch),
 		quit:     make(chan struct{}),
@@ -42,7 +42,7 @@ func newWriter(db *database, recover func(*database, error) (*database, error)) 
 		recover:  recover,
 	}
 	w.db.Store(db)
-	go w.loop()
+	go w.loop(context.WithoutCancel(ctx))
 	return w
 }
 
@@ -50,15 +50,15 @@ func newWriter(db *database, recover func(*database, error) (*database, error)) 
 func (w *writer) current() *database { return w.db.Load() }
 
 // do runs a change in a transaction and returns when it is on disk.
-func (w *writer) do(ctx context.Context, run func(db *database) error) error {
-	return w.submit(&op{ctx: ctx, run: run, done: make(chan error, 1)})
+func (w *writer) do(ctx context.Context, run func(ctx context.Context, db *database) error) error {
+	return w.submit(ctx, &op{run: run, done: make(chan error, 1)})
 }
 
-func (w *writer) submit(o *op) error {
+func (w *writer) submit(ctx context.Context, o *op) error {
 	select {
 	case w.ops <- o:
-	case <-o.ctx.Done():
-		return o.ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
 	case <-w.quit:
 		return errClosed
 	}
@@ -82,7 +82,7 @@ func (w *writer) close() error {
 	return w.err
 }
 
-func (w *writer) loop() {
+func (w *writer) loop(ctx context.Context) {
 	defer close(w.finished)
 	batch := make([]*op, 0, maxBatch)
 	for {
@@ -91,7 +91,7 @@ func (w *writer) loop() {
 			batch = append(batch[:0], o)
 		case <-w.quit:
 			for len(w.ops) > 0 {
-				w.commit([]*op{<-w.ops})
+				w.commit(ctx, []*op{<-w.ops})
 			}
 			w.err = w.db.Load().close()
 			return
@@ -99,26 +99,26 @@ func (w *writer) loop() {
 		for len(batch) < maxBatch && len(w.ops) > 0 {
 			batch = append(batch, <-w.ops)
 		}
-		w.commit(batch)
+		w.commit(ctx, batch)
 	}
 }
 
 // commit writes a batch. If it fails, each operation is tried alone, so that
 // one that cannot be done does not take the others with it.
-func (w *writer) commit(batch []*op) {
-	err := w.transact(batch)
+func (w *writer) commit(ctx context.Context, batch []*op) {
+	err := w.transact(ctx, batch)
 	if isCorrupt(err) {
 		db, failed := w.recover(w.db.Load(), err)
 		if failed == nil {
 			w.db.Store(db)
-			err = w.transact(batch)
+			err = w.transact(ctx, batch)
 		} else {
 			err = errors.Join(err, failed)
 		}
 	}
 	if err != nil && len(batch) > 1 {
 		for _, o := range batch {
-			o.done <- w.transact([]*op{o})
+			o.done <- w.transact(ctx, []*op{o})
 		}
 		return
 	}
@@ -127,17 +127,16 @@ func (w *writer) commit(batch []*op) {
 	}
 }
 
-func (w *writer) transact(batch []*op) (err error) {
+func (w *writer) transact(ctx context.Context, batch []*op) (err error) {
 	db := w.db.Load()
 	if len(batch) == 1 && batch[0].bare {
-		return batch[0].run(db)
+		return batch[0].run(ctx, db)
 	}
-	ctx := context.Background() // a transaction is not left half done
 	if _, err := db.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
 	for _, o := range batch {
-		if err = o.run(db); err != nil {
+		if err = o.run(ctx, db); err != nil {
 			break
 		}
 	}

@@ -37,7 +37,7 @@ const (
 )
 
 // sign is not talk.Sign: the two sides are not to agree on an error.
-func sign(key, random string, body []byte) string {
+func sign(key string, body []byte) string {
 	mac := hmac.New(sha256.New, []byte(key))
 	mac.Write([]byte(random))
 	mac.Write(body)
@@ -89,7 +89,7 @@ func request(body string) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/nextcloud-talk", strings.NewReader(body))
 	r.RemoteAddr = "192.0.2.1:1234"
 	r.Header.Set(webhook.HeaderRandom, random)
-	r.Header.Set(webhook.HeaderSignature, sign(key, random, []byte(body)))
+	r.Header.Set(webhook.HeaderSignature, sign(key, []byte(body)))
 	r.Header.Set(webhook.HeaderBackend, "https://cloud.example.com/")
 	return r
 }
@@ -113,19 +113,19 @@ func TestAnswers(t *testing.T) {
 	}{
 		{"a right signature", body, nil, nil, 200},
 		{"with a prefix and in upper case", body, func(r *http.Request) {
-			r.Header.Set(webhook.HeaderSignature, "SHA256="+strings.ToUpper(sign(key, random, []byte(body))))
+			r.Header.Set(webhook.HeaderSignature, "SHA256="+strings.ToUpper(sign(key, []byte(body))))
 		}, nil, 200},
 		{"without a length", body, func(r *http.Request) { r.ContentLength = -1 }, nil, 200},
 		{"no signature", body, without(webhook.HeaderSignature), nil, 400},
 		{"no random", body, without(webhook.HeaderRandom), nil, 400},
 		{"another secret", body, func(r *http.Request) {
-			r.Header.Set(webhook.HeaderSignature, sign(key+"x", random, []byte(body)))
+			r.Header.Set(webhook.HeaderSignature, sign(key+"x", []byte(body)))
 		}, nil, 401},
 		{"another body", body, func(r *http.Request) {
 			r.Body = io.NopCloser(strings.NewReader(strings.Replace(body, "alice", "mallo", 1)))
 		}, nil, 401},
 		{"half a signature", body, func(r *http.Request) {
-			r.Header.Set(webhook.HeaderSignature, sign(key, random, []byte(body))[:32])
+			r.Header.Set(webhook.HeaderSignature, sign(key, []byte(body))[:32])
 		}, nil, 401},
 		{"a body cut short", body, func(r *http.Request) {
 			r.Body = io.NopCloser(strings.NewReader(body[:20]))
@@ -194,7 +194,7 @@ func TestHealth(t *testing.T) {
 func (f *fixture) fail(remote string, header ...string) int {
 	r := request(body)
 	r.RemoteAddr = remote
-	r.Header.Set(webhook.HeaderSignature, sign("wrong", random, []byte(body)))
+	r.Header.Set(webhook.HeaderSignature, sign("wrong", []byte(body)))
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
