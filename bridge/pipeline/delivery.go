@@ -84,49 +84,56 @@ func (d *Delivery) deliver(ctx context.Context, item bridge.OutboxItem) error {
 		Stage: bridge.StageSender, Duration: time.Since(started),
 		Room: r.Room, MessageID: messageID, Text: r.Text + r.Reaction,
 	}
-	ctx = context.WithoutCancel(ctx)
+	finish := d.conclude(item, err, &e)
+	err = finish(context.WithoutCancel(ctx))
+	d.Sink.Publish(e)
+	return err
+}
+
+// conclude says in e what became of a reply, and returns what writes it down.
+func (d *Delivery) conclude(item bridge.OutboxItem, err error, e *bridge.Event) func(ctx context.Context) error {
 	if err == nil {
 		d.throttled.Store(0)
 		e.Title = bridge.Say("Reply sent")
-		d.Sink.Publish(e)
-		return d.Outbox.Sent(ctx, item.ID, messageID)
+		return func(ctx context.Context) error { return d.Outbox.Sent(ctx, item.ID, e.MessageID) }
 	}
-
-	code := bridge.CodeOf(err)
-	e = e.Failed(err)
-	switch {
+	*e = e.Failed(err)
+	room := item.Reply.Room.String()
+	giveUp := func(ctx context.Context) error { return d.Outbox.GiveUp(ctx, item.ID, err) }
+	hold := func(until time.Time) func(ctx context.Context) error {
+		return func(ctx context.Context) error { return d.Outbox.Hold(ctx, item.ID, until, err) }
+	}
+	switch code := bridge.CodeOf(err); {
 	case code == bridge.CodeRejected:
-		e.Title = bridge.Say("A reply to %s was given up", r.Room.String())
-		d.Sink.Publish(e)
-		return d.Outbox.GiveUp(ctx, item.ID, err)
+		e.Title = bridge.Say("A reply to %s was given up", room)
+		return giveUp
 
 	case code == bridge.CodeUnauthorized:
-		e.Title = bridge.Say("A reply to %s was refused (401). Nothing more is sent until this is mended", r.Room.String())
-		d.Sink.Publish(e)
-		return d.Outbox.Hold(ctx, item.ID, time.Time{}, err)
+		e.Title = bridge.Say("A reply to %s was refused (401). Nothing more is sent until this is mended", room)
+		return hold(time.Time{})
 
 	case code == bridge.CodeThrottled:
 		wait := d.throttle(err)
 		e.Title = bridge.Say("The server asks us to slow down (429). Nothing is sent for %s", wait.Round(time.Second).String())
-		d.Sink.Publish(e)
-		return d.Outbox.Hold(ctx, item.ID, time.Now().Add(wait), err)
+		return hold(time.Now().Add(wait))
 
 	case time.Since(item.QueuedAt) > giveUpAfter:
-		e.Title = bridge.Say("A reply to %s was given up after 24 hours", r.Room.String())
-		d.Sink.Publish(e)
-		return d.Outbox.GiveUp(ctx, item.ID, err)
+		e.Title = bridge.Say("A reply to %s was given up after 24 hours", room)
+		return giveUp
 
 	case code == bridge.CodeUnclear && item.Unclear && item.Attempts > 0:
-		e.Title = bridge.Say("A reply to %s was sent twice without an answer and is not sent again; it may stand there", r.Room.String())
-		d.Sink.Publish(e)
-		return d.Outbox.GiveUp(ctx, item.ID, err)
+		e.Title = bridge.Say("A reply to %s was sent twice without an answer and is not sent again; it may stand there", room)
+		return giveUp
+
+	default:
+		wait := backoff(item.Attempts)
+		e.Level = slog.LevelWarn
+		e.Title = bridge.Say("A reply to %s could not be sent; attempt %s follows in %s",
+			room, strconv.Itoa(item.Attempts+2), wait.Round(time.Second).String())
+		return func(ctx context.Context) error {
+			return d.Outbox.Retry(ctx, item.ID, time.Now().Add(wait), code == bridge.CodeUnclear, err)
+		}
 	}
-	wait := backoff(item.Attempts)
-	e.Level = slog.LevelWarn
-	e.Title = bridge.Say("A reply to %s could not be sent; attempt %s follows in %s",
-		r.Room.String(), strconv.Itoa(item.Attempts+2), wait.Round(time.Second).String())
-	d.Sink.Publish(e)
-	return d.Outbox.Retry(ctx, item.ID, time.Now().Add(wait), code == bridge.CodeUnclear, err)
 }
 
 // send sends a reply, unless it stands in the room already.

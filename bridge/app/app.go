@@ -1,0 +1,415 @@
+// Package app is the composition root: it knows every part, joins them, starts
+// and stops them, and swaps the settings under them while they run.
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/thejerf/suture/v4"
+
+	"perch/bridge"
+	"perch/bridge/config"
+	"perch/bridge/eventlog"
+	"perch/bridge/journal"
+	"perch/bridge/pipeline"
+	"perch/bridge/talk"
+	"perch/bridge/webhook"
+)
+
+const (
+	// drainTimeout bounds how long a stop waits for what is under way. Handlers
+	// and requests then have until drainTimeout+hardTimeout.
+	drainTimeout = 7 * time.Second
+	hardTimeout  = 2 * time.Second
+
+	handlerTimeout = time.Minute
+	roomsAtOnce    = 8
+	sendsAtOnce    = 4
+	eventBuffer    = 4096
+)
+
+// Options say where an App keeps its files, where its secrets come from and
+// who hears of what it does. All are needed.
+type Options struct {
+	Home    config.Home
+	Secrets bridge.SecretStore
+	Bus     *eventlog.Bus
+	Version string
+}
+
+// App is one running bot.
+type App struct {
+	Options
+	log      *slog.Logger // for libraries; its records become events
+	lock     *flock.Flock
+	journal  *journal.Journal
+	recorder *eventlog.Subscription
+	started  time.Time
+
+	current   atomic.Pointer[settings]
+	maxLength atomic.Int64  // of a message, as the server said
+	reload    chan struct{} // asks for the settings to be read again
+	refresh   chan struct{} // asks for the server's capabilities to be read again
+
+	services *suture.Supervisor // of what brings work; while Run runs
+	listener *listener
+}
+
+// Open takes the home and the port for this process, and reads the
+// configuration, the secrets and the journal. Close must be called, also after
+// Run. The error is a *bridge.Error of CodeConflict if another process has the
+// home or the port, or says what is wrong with the configuration or the journal.
+func Open(ctx context.Context, o Options) (*App, error) {
+	a, err := open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if a.listener, err = a.bind(ctx, a.current.Load().config.Webhook.Listen); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+// open is Open without the port.
+func open(ctx context.Context, o Options) (*App, error) {
+	cfg, problems, err := config.Load(o.Home.ConfigFile())
+	if err != nil {
+		return nil, err
+	}
+	a := &App{
+		Options:  o,
+		log:      slog.New(eventlog.NewHandler(o.Bus, bridge.StageApp, slog.LevelDebug)),
+		recorder: o.Bus.Subscribe(eventBuffer),
+		started:  time.Now(),
+		reload:   make(chan struct{}, 1),
+		refresh:  make(chan struct{}, 1),
+	}
+	a.maxLength.Store(talk.DefaultMaxLength)
+	if a.lock, err = takeHome(o.Home); err != nil {
+		return nil, err
+	}
+	if a.journal, err = journal.Open(ctx, o.Home.JournalFile(), journal.Options{Sink: o.Bus}); err != nil {
+		return nil, errors.Join(err, a.lock.Unlock())
+	}
+	if err := a.apply(ctx, cfg, problems); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+// Close closes the port and the journal and gives the home back.
+func (a *App) Close() error {
+	a.recorder.Close()
+	if a.listener != nil {
+		a.listener.close()
+	}
+	return errors.Join(a.journal.Close(), a.lock.Unlock())
+}
+
+// Addr returns the address that the listener is bound to.
+func (a *App) Addr() string { return a.listener.addr }
+
+// Run listens and answers until ctx is done, then stops: it takes no more
+// webhooks, finishes what is under way, and returns nil within 10 s. The error
+// says why it could not begin.
+func (a *App) Run(ctx context.Context) error {
+	watcher, err := config.Watch(a.Home.ConfigFile())
+	if err != nil {
+		return err
+	}
+
+	// Three circles, stopped from the outside in: what brings work, what does
+	// it, and what writes down how it went.
+	stopRecording := a.record(ctx)
+	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
+	workers := a.supervisor("workers")
+	workers.Add(service{"worker", a.worker().Run})
+	workers.Add(service{"delivery", a.delivery().Run})
+	worked := workers.ServeBackground(working)
+
+	a.services = a.supervisor("perch")
+	a.serve(a.listener)
+	a.services.Add(service{"config", func(ctx context.Context) error {
+		watcher.Run(ctx, a.Reload)
+		return suture.ErrDoNotRestart
+	}})
+	a.services.Add(service{"settings", a.keepSettings})
+	a.services.Add(service{"journal", a.journal.Watch})
+	a.services.Add(service{"retention", a.keepTidy})
+	a.services.Add(service{"capabilities", a.keepCapabilities})
+	_ = a.services.Serve(ctx) // returns when ctx is done
+
+	a.drain()
+	stopWorking()
+	<-worked
+	a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Title: bridge.Say("Perch has stopped")})
+	stopRecording()
+	return nil
+}
+
+// Reload reads the configuration and the secrets again, soon.
+func (a *App) Reload() { request(a.reload) }
+
+// Totals counts messages and replies since the given time.
+func (a *App) Totals(ctx context.Context, since time.Time) (journal.Totals, error) {
+	return a.journal.Totals(ctx, since)
+}
+
+func (a *App) worker() *pipeline.Worker {
+	return &pipeline.Worker{
+		Inbox:   a.journal,
+		Handler: func() bridge.Handler { return a.current.Load().handler },
+		Split:   func(text string) []string { return talk.Split(text, int(a.maxLength.Load())) },
+		Timeout: func() time.Duration { return handlerTimeout },
+		Rooms:   roomsAtOnce,
+		Sink:    a.Bus,
+	}
+}
+
+func (a *App) delivery() *pipeline.Delivery {
+	return &pipeline.Delivery{
+		Outbox:   a.journal,
+		Talk:     func() pipeline.Talk { return a.current.Load().talk },
+		Parallel: sendsAtOnce,
+		Sink:     a.Bus,
+	}
+}
+
+// listener is the port that webhooks come to. It is bound before it is served,
+// so that nothing is lost between two listeners, and bound again if it breaks.
+type listener struct {
+	addr  string
+	ln    net.Listener
+	token suture.ServiceToken
+}
+
+func (a *App) bind(ctx context.Context, addr string) (*listener, error) {
+	ln, err := webhook.Listen(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &listener{addr: ln.Addr().String(), ln: ln}, nil
+}
+
+func (l *listener) close() {
+	if l.ln != nil {
+		_ = l.ln.Close() // it may be closed already
+	}
+}
+
+// serve begins to answer on l.
+func (a *App) serve(l *listener) {
+	handler := webhook.NewHandler(webhook.Options{
+		Settings: func() webhook.Settings { return a.current.Load().webhook() },
+		Verify:   talk.Verify,
+		Decode: func(r webhook.Request) (bridge.Message, error) {
+			return talk.Decode(r.Body, talk.Origin{
+				Server: a.current.Load().config.Talk.BaseURL,
+				Nonce:  r.Random, Backend: r.Backend, ReceivedAt: r.ReceivedAt,
+			})
+		},
+		Intake: &pipeline.Intake{
+			Inbox:   a.journal,
+			Allowed: func() pipeline.AllowList { return a.current.Load().config.Talk.AllowedUsers },
+			Sink:    a.Bus,
+		},
+		Sink: a.Bus,
+	})
+	a.Bus.Publish(bridge.Event{
+		Stage: bridge.StageApp,
+		Title: bridge.Say("Listening for webhooks on %s", "http://"+l.addr+a.current.Load().config.Webhook.Path),
+	})
+	l.token = a.services.Add(service{"listener", func(ctx context.Context) error {
+		if l.ln == nil {
+			again, err := a.bind(ctx, l.addr)
+			if err != nil {
+				return err
+			}
+			l.ln = again.ln
+		}
+		err := webhook.Serve(ctx, l.ln, handler, a.log)
+		l.ln = nil
+		return err
+	}})
+}
+
+// move serves webhooks at addr instead of where it did before.
+func (a *App) move(ctx context.Context, addr string, apply func() error) error {
+	next, err := a.bind(ctx, addr)
+	if err != nil {
+		return err
+	}
+	if err := apply(); err != nil {
+		next.close()
+		return err
+	}
+	old := a.listener
+	a.listener = next
+	a.serve(next)
+	return a.services.RemoveAndWait(old.token, drainTimeout)
+}
+
+// drain waits until nothing is under way or ready to be, for drainTimeout at most.
+func (a *App) drain() {
+	deadline := time.NewTimer(drainTimeout)
+	defer deadline.Stop()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for !a.journal.Idle() {
+		select {
+		case <-deadline.C:
+			return
+		case <-look.C:
+		}
+	}
+}
+
+// record begins to write the events to the journal. It goes on after ctx is
+// done, until stop is called, which returns when all are written.
+func (a *App) record(ctx context.Context) (stop func()) {
+	recording, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.writeEvents(recording)
+	}()
+	return func() { cancel(); <-done }
+}
+
+func (a *App) writeEvents(ctx context.Context) {
+	for {
+		events, dropped, err := a.recorder.Next(ctx)
+		if err != nil {
+			return
+		}
+		if dropped > 0 {
+			events = append(events, bridge.Event{
+				Time: time.Now(), Stage: bridge.StageJournal, Level: slog.LevelWarn,
+				Title: bridge.Say("%s events came too fast to be written down", strconv.Itoa(dropped)),
+			})
+		}
+		kept := events[:0]
+		for _, e := range events {
+			if e.Level > slog.LevelDebug {
+				kept = append(kept, e)
+			}
+		}
+		if len(kept) > 0 {
+			_ = a.journal.Record(context.WithoutCancel(ctx), kept) // where would it be said?
+		}
+	}
+}
+
+// keepTidy removes what is older than the configuration says, once an hour.
+func (a *App) keepTidy(ctx context.Context) error {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		s := a.current.Load()
+		if err := a.journal.Prune(ctx, time.Now().Add(-time.Duration(s.config.Journal.Keep))); err != nil && ctx.Err() == nil {
+			a.Bus.Publish(bridge.Event{Stage: bridge.StageJournal, Title: bridge.Say("Old messages could not be removed")}.Failed(err))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			s.remind(a.Bus)
+		}
+	}
+}
+
+// keepCapabilities asks the server how long a message may be: at the start,
+// after each change of the settings, and every six hours.
+func (a *App) keepCapabilities(ctx context.Context) error {
+	const usual, soon = 6 * time.Hour, 5 * time.Minute
+	for {
+		next := usual
+		asked, cancel := context.WithTimeout(ctx, 30*time.Second)
+		caps, err := a.current.Load().talk.Capabilities(asked)
+		cancel()
+		if err == nil {
+			a.maxLength.Store(int64(caps.MaxLength))
+		} else {
+			next = soon
+		}
+		timer := time.NewTimer(next)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-a.refresh:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+func (a *App) supervisor(name string) *suture.Supervisor {
+	return suture.New(name, suture.Spec{
+		EventHook: func(e suture.Event) {
+			if e.Type() == suture.EventTypeServiceTerminate || e.Type() == suture.EventTypeServicePanic || e.Type() == suture.EventTypeBackoff {
+				a.Bus.Publish(bridge.Event{
+					Stage: bridge.StageApp, Level: slog.LevelError,
+					Title: bridge.Say("A part of Perch failed and is started again"),
+					Cause: e.String(),
+				})
+			}
+		},
+		Timeout: drainTimeout + hardTimeout,
+	})
+}
+
+// service gives a function the name that it has in the log.
+type service struct {
+	name string
+	run  func(ctx context.Context) error
+}
+
+func (s service) Serve(ctx context.Context) error { return s.run(ctx) }
+func (s service) String() string                  { return s.name }
+
+// takeHome locks the home for this process.
+func takeHome(home config.Home) (*flock.Flock, error) {
+	if err := os.MkdirAll(home.DataDir, 0o700); err != nil {
+		return nil, &bridge.Error{
+			Code:  bridge.CodeUnavailable,
+			Text:  bridge.Say("The folder %s cannot be made", home.DataDir),
+			Hint:  bridge.Say("Set PERCH_HOME to a folder that you may write to."),
+			Cause: err,
+		}
+	}
+	lock := flock.New(home.LockFile(), flock.SetPermissions(0o600))
+	ok, err := lock.TryLock()
+	if err != nil {
+		return nil, &bridge.Error{
+			Code:  bridge.CodeUnavailable,
+			Text:  bridge.Say("The file %s cannot be locked", home.LockFile()),
+			Hint:  bridge.Say("Set PERCH_HOME to a folder on a local disk that you may write to."),
+			Cause: err,
+		}
+	}
+	if !ok {
+		return nil, &bridge.Error{
+			Code: bridge.CodeConflict,
+			Text: bridge.Say("Perch is already running with the folder %s", home.DataDir),
+			Hint: bridge.Say("Stop the other one, or give this one a folder of its own: PERCH_HOME=/path perch run. What the other one does: perch log --follow"),
+		}
+	}
+	return lock, nil
+}
+
+// request asks for something to be done soon; once, however often it is asked.
+func request(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,219 @@
+package app
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+
+	"perch/bridge"
+	"perch/bridge/config"
+	"perch/bridge/handler"
+	"perch/bridge/talk"
+	"perch/bridge/webhook"
+)
+
+// retrySecrets is how soon secrets are asked for again when the keychain did
+// not give them, because it was locked or not running.
+const retrySecrets = 30 * time.Second
+
+// settings are the configuration and the secrets, and the parts made of them.
+// They are never changed, only replaced as a whole.
+type settings struct {
+	config    config.Config
+	problems  []config.Problem // that do not keep it from working
+	secret    bridge.Secret    // empty if there is none
+	appToken  bridge.Secret    // empty if there is none
+	secretErr error            // why a secret could not be read, if it is not just missing
+	talk      *talk.Client
+	handler   bridge.Handler
+}
+
+func (s *settings) webhook() webhook.Settings {
+	return webhook.Settings{
+		Path:             s.config.Webhook.Path,
+		Secret:           s.secret,
+		RequireSignature: s.config.Webhook.RequireSignature,
+	}
+}
+
+// makeSettings reads the secrets and makes the parts.
+func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []config.Problem) (*settings, error) {
+	s := &settings{config: cfg, problems: problems}
+	s.secret = s.read(ctx, a.Secrets, bridge.WebhookSecret)
+	s.appToken = s.read(ctx, a.Secrets, bridge.AppToken)
+	pool, err := cfg.Talk.CertPool(filepath.Dir(a.Home.ConfigFile()))
+	if err != nil {
+		return nil, err
+	}
+	s.talk, err = talk.NewClient(talk.Options{
+		BaseURL:   cfg.Talk.BaseURL,
+		Secret:    s.secret,
+		AppToken:  s.appToken,
+		ReplyAs:   string(cfg.Talk.ReplyAs),
+		RootCAs:   pool,
+		UserAgent: "Perch/" + a.Version,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.handler = handler.Commands{Status: a.statusLines}
+	return s, nil
+}
+
+func (s *settings) read(ctx context.Context, store bridge.SecretStore, name string) bridge.Secret {
+	secret, err := store.Get(ctx, name)
+	if err != nil && bridge.CodeOf(err) != bridge.CodeNotFound {
+		s.secretErr = err
+	}
+	return secret
+}
+
+// apply puts a configuration in force, with the secrets as they are now.
+func (a *App) apply(ctx context.Context, cfg config.Config, problems []config.Problem) error {
+	s, err := a.makeSettings(ctx, cfg, problems)
+	if err != nil {
+		return err
+	}
+	fingerprint, err := a.fingerprint(ctx, s)
+	if err != nil {
+		return err
+	}
+	changed, err := a.journal.Settings(ctx, fingerprint)
+	if err != nil {
+		return err
+	}
+	a.journal.StoreText(cfg.Journal.StoreText)
+	a.journal.EchoesReturn(cfg.Talk.ReplyAs == config.User)
+	if old := a.current.Swap(s); old != nil {
+		old.talk.Close()
+	}
+	request(a.refresh)
+	s.remind(a.Bus)
+	if changed {
+		return a.journal.Resume(ctx) // what was refused before may be taken now
+	}
+	return a.warnOfHold(ctx)
+}
+
+// fingerprint returns a value that changes with whatever decides if Talk takes
+// our replies. It is too short to tell anything of the secrets in it.
+func (a *App) fingerprint(ctx context.Context, s *settings) (string, error) {
+	salt, err := a.journal.Salt(ctx)
+	if err != nil {
+		return "", err
+	}
+	mac := hmac.New(sha256.New, salt)
+	t := s.config.Talk
+	_, _ = fmt.Fprintf(mac, "%q %q %q %q %q", t.BaseURL, t.ReplyAs, t.CAFile, s.secret.Reveal(), s.appToken.Reveal())
+	return hex.EncodeToString(mac.Sum(nil)[:4]), nil
+}
+
+// warnOfHold says that replies are held back since an earlier run.
+func (a *App) warnOfHold(ctx context.Context) error {
+	until, held, err := a.journal.HeldUntil(ctx)
+	if err != nil || !held {
+		return err
+	}
+	e := bridge.Event{
+		Stage: bridge.StageSender, Level: slog.LevelWarn, Code: bridge.CodeUnauthorized,
+		Title: bridge.Say("Replies are held back, because the server refused one (401)"),
+		Hint:  bridge.Say("Mend its cause, then: perch retry"),
+	}
+	if !until.IsZero() {
+		e.Code = bridge.CodeThrottled
+		e.Title = bridge.Say("Replies are held back until %s, because the server asked to slow down (429)", until.Format(time.TimeOnly))
+		e.Hint = bridge.Text{}
+	}
+	a.Bus.Publish(e)
+	return nil
+}
+
+// remind says what is unwise or missing in the settings.
+func (s *settings) remind(sink bridge.EventSink) {
+	for _, p := range s.problems {
+		sink.Publish(bridge.Event{Stage: bridge.StageApp, Level: slog.LevelWarn, Code: bridge.CodeInvalid, Title: p.Text, Cause: p.Place(), Hint: p.Hint})
+	}
+	switch {
+	case s.secretErr != nil:
+		sink.Publish(bridge.Event{Stage: bridge.StageApp, Title: bridge.Say("The secrets could not be read")}.Failed(s.secretErr))
+	case s.secret.IsZero() && s.config.Webhook.RequireSignature:
+		sink.Publish(bridge.Event{
+			Stage: bridge.StageApp, Level: slog.LevelError, Code: bridge.CodeNotFound,
+			Title: bridge.Say("No webhook secret is set: every webhook is refused"),
+			Hint:  bridge.Say("Make one with: perch secret generate webhook_secret"),
+		})
+	}
+	if s.appToken.IsZero() && s.config.Talk.ReplyAs == config.User && s.secretErr == nil {
+		sink.Publish(bridge.Event{
+			Stage: bridge.StageApp, Level: slog.LevelError, Code: bridge.CodeNotFound,
+			Title: bridge.Say("No app token is set: no reply can be sent"),
+			Hint:  bridge.Say("Make an app password in Nextcloud (Settings, Security), then: perch secret set app_token"),
+		})
+	}
+}
+
+// keepSettings reads the settings again when that is asked for, and while the
+// secrets cannot be read.
+func (a *App) keepSettings(ctx context.Context) error {
+	for {
+		retry := time.NewTimer(retrySecrets)
+		if a.current.Load().secretErr == nil {
+			retry.Stop()
+		}
+		select {
+		case <-ctx.Done():
+			retry.Stop()
+			return ctx.Err()
+		case <-a.reload:
+		case <-retry.C:
+		}
+		retry.Stop()
+		if err := a.reread(ctx); err != nil && ctx.Err() == nil {
+			a.Bus.Publish(bridge.Event{
+				Stage: bridge.StageApp,
+				Title: bridge.Say("The changed settings are not taken over; the old ones stay in force"),
+			}.Failed(err))
+		}
+	}
+}
+
+// reread takes over what config.toml and the secrets say now.
+func (a *App) reread(ctx context.Context) error {
+	cfg, problems, err := config.Load(a.Home.ConfigFile())
+	if err != nil {
+		return err
+	}
+	apply := func() error { return a.apply(ctx, cfg, problems) }
+	if cfg.Webhook.Listen == a.current.Load().config.Webhook.Listen {
+		err = apply()
+	} else {
+		err = a.move(ctx, cfg.Webhook.Listen, apply)
+	}
+	if err != nil {
+		return err
+	}
+	a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Title: bridge.Say("The settings were read again")})
+	return nil
+}
+
+// statusLines is what the command !status answers.
+func (a *App) statusLines(ctx context.Context) []string {
+	up := time.Since(a.started).Round(time.Second)
+	lines := []string{"Perch " + a.Version + " on " + runtime.GOOS + ", running for " + up.String() + "."}
+	totals, err := a.journal.Totals(ctx, a.started)
+	if err != nil {
+		return append(lines, "The journal could not be read.")
+	}
+	messages, replies := a.journal.Backlog()
+	return append(lines,
+		"Since then: "+strconv.Itoa(totals.Received)+" received, "+strconv.Itoa(totals.Answered)+" answered, "+strconv.Itoa(totals.Failed+totals.Refused)+" failed.",
+		"Waiting: "+strconv.Itoa(messages-1)+" messages, "+strconv.Itoa(replies)+" replies.", // this one is being answered
+	)
+}

@@ -1,0 +1,165 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"perch/bridge"
+)
+
+func checkBaseURL(c *Config, at *reporter) {
+	if c.Talk.BaseURL == "" {
+		at.fail(bridge.Say("is required: the address of your Nextcloud, such as %s", `"https://cloud.example.com"`), bridge.Text{})
+		return
+	}
+	host, ok := checkURL(&c.Talk.BaseURL, "/index.php", at)
+	if ok && strings.HasPrefix(c.Talk.BaseURL, "http://") && !isPrivate(host) {
+		at.warn(bridge.Say("plain http to a public address: everybody on the way can read the messages and the app token"),
+			bridge.Say("write https:// if the server has it"))
+	}
+}
+
+func checkPublicURL(c *Config, at *reporter) {
+	if c.Webhook.PublicURL != "" {
+		_, _ = checkURL(&c.Webhook.PublicURL, "", at)
+	}
+}
+
+// checkURL checks an address and takes slashes and the given suffix off its
+// end. It returns the host.
+func checkURL(s *string, suffix string, at *reporter) (host string, ok bool) {
+	u, err := url.Parse(*s)
+	port := 1
+	if err == nil && u.Port() != "" {
+		port, err = strconv.Atoi(u.Port())
+	}
+	switch {
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", port < 1, port > 65535:
+		at.fail(bridge.Say("must be an http or https address, such as %s", `"https://cloud.example.com"`), bridge.Text{})
+		return "", false
+	case u.User != nil:
+		at.fail(bridge.Say("must not contain a user name or a password"), bridge.Text{})
+		return "", false
+	case u.RawQuery != "" || u.ForceQuery || strings.Contains(*s, "#"):
+		at.fail(bridge.Say("must be an address without ? and #"), bridge.Text{})
+		return "", false
+	}
+	authority, path, _ := strings.Cut((*s)[len(u.Scheme)+len("://"):], "/")
+	for path = "/" + path; ; {
+		cut := strings.TrimRight(path, "/")
+		if suffix != "" {
+			cut = strings.TrimSuffix(cut, suffix)
+		}
+		if cut == path {
+			break
+		}
+		path = cut
+	}
+	*s = u.Scheme + "://" + strings.ToLower(authority) + path
+	return u.Hostname(), true
+}
+
+// isPrivate reports whether a host is by its name or address not on the
+// public Internet.
+func isPrivate(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		ip = ip.Unmap()
+		return ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() ||
+			netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10).Contains(ip)
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return !strings.Contains(host, ".") ||
+		slices.ContainsFunc([]string{".local", ".localhost", ".lan", ".internal", ".home.arpa"},
+			func(suffix string) bool { return strings.HasSuffix(host, suffix) })
+}
+
+func checkAllowedUsers(c *Config, at *reporter) {
+	var users []string
+	for _, entry := range c.Talk.AllowedUsers {
+		entry = strings.TrimSpace(entry)
+		actor := bridge.ParseActor(entry)
+		switch {
+		case actor.ID == "", actor.Type == "", actor.ID == "*" && entry != "*",
+			actor.Type == bridge.ActorUser && strings.Contains(actor.ID, "/"):
+			at.fail(bridge.Say(`must be user ids, "guests/<id>" or "*"; %s is none`, strconv.Quote(entry)), bridge.Text{})
+			continue
+		case actor.Type == bridge.ActorBot:
+			at.fail(bridge.Say("bots are never answered: %s cannot be allowed", strconv.Quote(entry)), bridge.Text{})
+			continue
+		case actor.Type == bridge.ActorUser:
+			entry = actor.ID
+		}
+		if !slices.Contains(users, entry) {
+			users = append(users, entry)
+		}
+	}
+	c.Talk.AllowedUsers = users
+	switch {
+	case len(users) == 0:
+		at.warn(bridge.Say("nobody is allowed: Perch answers no one"),
+			bridge.Say("add the user ids of those it may answer, such as %s", `allowed_users = ["alice"]`))
+	case slices.Contains(users, "*"):
+		at.warn(bridge.Say("everybody is allowed who can write where the bot is, guests too"), bridge.Text{})
+	}
+}
+
+func checkReplyAs(c *Config, at *reporter) {
+	if c.Talk.ReplyAs != Bot && c.Talk.ReplyAs != User {
+		at.fail(bridge.Say("must be %s or %s", `"bot"`, `"user"`), bridge.Text{})
+	}
+}
+
+func checkListen(c *Config, at *reporter) {
+	host, port, err := net.SplitHostPort(c.Webhook.Listen)
+	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
+		at.fail(bridge.Say("must be host:port with a port up to 65535, such as %s", `"127.0.0.1:8460"`), bridge.Text{})
+		return
+	} else if n == 0 {
+		at.warn(bridge.Say("port 0 is another port at each start: Talk cannot know it"), bridge.Text{})
+	}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case host == "" || err == nil && ip.IsUnspecified():
+		at.warn(bridge.Say("Perch can be reached from every network that this machine is in"),
+			bridge.Say("behind a tunnel or a proxy on this machine, %s is enough", "127.0.0.1:"+port))
+	case err != nil && !regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`).MatchString(host):
+		at.fail(bridge.Say("must be host:port with a port up to 65535, such as %s", `"127.0.0.1:8460"`), bridge.Text{})
+	}
+}
+
+func checkPath(c *Config, at *reporter) {
+	p := c.Webhook.Path
+	switch {
+	case p == "/healthz":
+		at.fail(bridge.Say("%s is taken: it answers whether Perch runs", `"/healthz"`), bridge.Text{})
+	case path.Clean(p) != p || !regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`).MatchString(p):
+		at.fail(bridge.Say("must begin with a slash, have letters, digits, - . _ or ~ after each slash, and no ? or #, such as %s",
+			`"/nextcloud-talk"`), bridge.Text{})
+	}
+}
+
+func checkSignature(c *Config, at *reporter) {
+	if !c.Webhook.RequireSignature {
+		at.warn(bridge.Say("signatures are not required: whoever reaches the webhook can write as anybody"),
+			bridge.Say("set require_signature = true, and the secret with: perch secret set %s", bridge.WebhookSecret))
+	}
+}
+
+func checkKind(c *Config, at *reporter) {
+	if c.Handler.Kind != Commands {
+		at.fail(bridge.Say("must be %s", `"commands"`), bridge.Text{})
+	}
+}
+
+func checkKeep(c *Config, at *reporter) {
+	keep := c.Journal.Keep
+	if keep < minKeep || keep > maxKeep || keep%minute != 0 {
+		at.fail(wrongSpan(), bridge.Text{})
+	}
+}

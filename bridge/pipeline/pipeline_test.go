@@ -1,0 +1,650 @@
+package pipeline_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"perch/bridge"
+	"perch/bridge/eventlog"
+	"perch/bridge/journal"
+	"perch/bridge/pipeline"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fixture is a journal with what works on it, and the events of all.
+type fixture struct {
+	*journal.Journal
+	bus    *eventlog.Bus
+	events *eventlog.Subscription
+	left   []bridge.Event // came, and were not asked for yet
+	next   int
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{bus: &eventlog.Bus{}}
+	f.events = f.bus.Subscribe(1000)
+	j, err := journal.Open(t.Context(), filepath.Join(t.TempDir(), "journal.db"), journal.Options{Sink: f.bus})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Journal = j
+	t.Cleanup(func() {
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+// message returns a new message of alice.
+func (f *fixture) message(room, text string) bridge.Message {
+	f.next++
+	id := strconv.Itoa(f.next)
+	return bridge.Message{
+		Key:    bridge.Key{Server: "https://cloud.example.com", Room: room, ID: id},
+		Kind:   bridge.KindChat,
+		Room:   bridge.Room{Token: room, Name: "the " + room},
+		Author: bridge.Actor{Type: bridge.ActorUser, ID: "alice", Name: "Alice"},
+		Text:   text, Nonce: "nonce " + id, ReceivedAt: time.Now(),
+	}
+}
+
+func (f *fixture) put(t *testing.T, room, text string) {
+	t.Helper()
+	if fresh, err := f.Put(t.Context(), f.message(room, text)); err != nil || !fresh {
+		t.Fatalf("Put: %v %v", fresh, err)
+	}
+}
+
+func (f *fixture) enqueue(t *testing.T, rooms ...string) []int64 {
+	t.Helper()
+	var replies []bridge.Reply
+	for i, room := range rooms {
+		replies = append(replies, bridge.Reply{Ref: pipeline.NewRef(), Room: bridge.Room{Token: room}, Text: fmt.Sprintf("%s-%d", room, i)})
+	}
+	ids, err := f.Enqueue(t.Context(), replies)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+// await returns the first event that is wanted.
+func (f *fixture) await(t *testing.T, wanted func(bridge.Event) bool) bridge.Event {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var seen []string
+	for {
+		for len(f.left) > 0 {
+			e := f.left[0]
+			f.left = f.left[1:]
+			if wanted(e) {
+				return e
+			}
+			seen = append(seen, fmt.Sprint(e.Level, " ", e.Title, " ", e.Cause))
+		}
+		var err error
+		if f.left, _, err = f.events.Next(ctx); err != nil {
+			t.Fatalf("the event did not come; there were:\n%s", strings.Join(seen, "\n"))
+		}
+	}
+}
+
+func titled(part string) func(bridge.Event) bool {
+	return func(e bridge.Event) bool { return strings.Contains(e.Title.String(), part) }
+}
+
+// running runs something until the test ends or stop is called.
+func running(t *testing.T, run func(context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = run(ctx) }()
+	stop = sync.OnceFunc(func() { cancel(); <-done })
+	t.Cleanup(stop)
+	return stop
+}
+
+func (f *fixture) worker(h bridge.HandlerFunc) *pipeline.Worker {
+	return &pipeline.Worker{
+		Inbox:   f.Journal,
+		Handler: func() bridge.Handler { return h },
+		Split:   func(text string) []string { return strings.FieldsFunc(text, func(r rune) bool { return r == '|' }) },
+		Timeout: func() time.Duration { return 10 * time.Second },
+		Rooms:   3,
+		Sink:    f.bus,
+	}
+}
+
+func TestAllowList(t *testing.T) {
+	user := func(id string) bridge.Actor { return bridge.Actor{Type: bridge.ActorUser, ID: id} }
+	guest := bridge.Actor{Type: bridge.ActorGuest, ID: "3fb1"}
+	bot := bridge.Actor{Type: bridge.ActorBot, ID: "bot-1"}
+	tests := []struct {
+		name string
+		list pipeline.AllowList
+		who  bridge.Actor
+		want bool
+	}{
+		{"nobody", nil, user("alice"), false},
+		{"by id", pipeline.AllowList{"admin", "alice"}, user("alice"), true},
+		{"by type and id", pipeline.AllowList{"users/alice"}, user("alice"), true},
+		{"another", pipeline.AllowList{"alice"}, user("alicea"), false},
+		{"in other letters", pipeline.AllowList{"alice"}, user("Alice"), false},
+		{"everybody", pipeline.AllowList{"*"}, user("alice"), true},
+		{"everybody, a guest", pipeline.AllowList{"*"}, guest, true},
+		{"everybody, a bot", pipeline.AllowList{"*"}, bot, false},
+		{"a bot by name", pipeline.AllowList{"bots/bot-1"}, bot, false},
+		{"a guest by id", pipeline.AllowList{"guests/3fb1"}, guest, true},
+		{"a guest by a user's id", pipeline.AllowList{"3fb1"}, guest, false},
+		{"a user by a guest's id", pipeline.AllowList{"guests/alice"}, user("alice"), false},
+		{"no id", pipeline.AllowList{"*"}, user(""), false},
+		{"part of a pattern", pipeline.AllowList{"al*"}, user("alice"), false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := tt.list.Allows(tt.who); got != tt.want {
+				t.Errorf("%v allows %v: %v, want %v", tt.list, tt.who.Ref(), got, tt.want)
+			}
+		})
+	}
+}
+
+func TestIntake(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(m *bridge.Message)
+		stored bool
+		level  slog.Level
+		hint   string
+	}{
+		{"a message", func(*bridge.Message) {}, true, slog.LevelInfo, ""},
+		{"of a stranger", func(m *bridge.Message) { m.Author.ID = `o"neil` }, false, slog.LevelWarn, `allowed_users = ["alice", "o\"neil"]`},
+		{"of a guest", func(m *bridge.Message) { m.Author.Type = bridge.ActorGuest }, false, slog.LevelWarn, `allowed_users = ["alice", "guests/alice"]`},
+		{"of a bot", func(m *bridge.Message) { m.Author.Type = bridge.ActorBot }, false, slog.LevelDebug, ""},
+		{"of the system", func(m *bridge.Message) { m.Kind = bridge.KindSystem }, false, slog.LevelDebug, ""},
+		{"a reaction", func(m *bridge.Message) { m.Kind = bridge.KindReaction }, false, slog.LevelDebug, ""},
+		{"a reaction removed", func(m *bridge.Message) { m.Kind = bridge.KindReactionRemoved }, false, slog.LevelDebug, ""},
+		{"the bot joined", func(m *bridge.Message) { m.Kind = bridge.KindJoined }, false, slog.LevelInfo, ""},
+		{"the bot left", func(m *bridge.Message) { m.Kind = bridge.KindLeft }, false, slog.LevelInfo, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			in := &pipeline.Intake{Inbox: f.Journal, Allowed: func() pipeline.AllowList { return pipeline.AllowList{"alice"} }, Sink: f.bus}
+			m := f.message("room", "hi")
+			tt.change(&m)
+			if err := in.Accept(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+			if messages, _ := f.Backlog(); (messages == 1) != tt.stored {
+				t.Errorf("%d messages are stored", messages)
+			}
+			e := f.await(t, func(bridge.Event) bool { return true })
+			if e.Level != tt.level || !strings.Contains(e.Hint.String(), tt.hint) || e.Title.IsZero() {
+				t.Errorf("event: %v %q, hint %q", e.Level, e.Title, e.Hint)
+			}
+		})
+	}
+}
+
+func TestIntakeSaysWhenItCannotStore(t *testing.T) {
+	f := newFixture(t)
+	in := &pipeline.Intake{Inbox: f.Journal, Allowed: func() pipeline.AllowList { return pipeline.AllowList{"*"} }, Sink: f.bus}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	m := f.message("room", "hi")
+	// The queue to the disk may take it all the same; then it is stored.
+	err := in.Accept(ctx, m)
+	if messages, _ := f.Backlog(); (err == nil) != (messages == 1) {
+		t.Errorf("Accept: %v, with %d messages stored", err, messages)
+	}
+}
+
+func TestRepliesAreCompleted(t *testing.T) {
+	f := newFixture(t)
+	running(t, f.worker(func(context.Context, bridge.Message) ([]bridge.Reply, error) {
+		return []bridge.Reply{{Text: "one|two"}, {Room: bridge.Room{Token: "other"}, Text: "three"}, {Reaction: "👍"}, {Text: ""}}, nil
+	}).Run)
+	f.put(t, "room", "hi")
+	f.await(t, titled("Handled"))
+	var got []string
+	refs := map[string]bool{}
+	for range 4 {
+		item, err := f.Due(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := item.Reply
+		got = append(got, fmt.Sprintf("%s %s%s to %q", r.Room.Token, r.Text, r.Reaction, r.ReplyTo))
+		refs[r.Ref] = len(r.Ref) == 64
+		if err := f.Sent(t.Context(), item.ID, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{`room one to "1"`, `other three to ""`, `room two to ""`, `room 👍 to "1"`}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("replies:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if len(refs) != 4 {
+		t.Errorf("references: %v, want four different of 64 digits", refs)
+	}
+	if _, waiting := f.Backlog(); waiting != 0 {
+		t.Errorf("%d more replies wait, want none: an empty text is no reply", waiting)
+	}
+}
+
+func TestFailingHandlersDoNotStopTheOthers(t *testing.T) {
+	f := newFixture(t)
+	w := f.worker(func(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+		switch m.Text {
+		case "panic":
+			panic("on purpose")
+		case "hang":
+			<-ctx.Done()
+			return nil, ctx.Err()
+		case "fail":
+			return nil, &bridge.Error{Code: bridge.CodeUnavailable, Text: bridge.Say("on purpose"), Hint: bridge.Say("do this")}
+		}
+		return []bridge.Reply{{Text: "fine"}}, nil
+	})
+	w.Timeout = func() time.Duration { return 20 * time.Millisecond }
+	running(t, w.Run)
+	for text, reason := range map[string]string{"panic": "crashed", "hang": "did not answer within 20ms", "fail": "on purpose"} {
+		f.put(t, "room", text)
+		e := f.await(t, titled("The handler failed"))
+		if e.Level != slog.LevelError || !strings.Contains(e.Reason.String(), reason) {
+			t.Errorf("%s: %v %q because %q", text, e.Level, e.Title, e.Reason)
+		}
+		f.put(t, "room", "fine")
+		f.await(t, titled("Handled"))
+	}
+	if messages, _ := f.Backlog(); messages != 0 {
+		t.Errorf("%d messages wait, want none", messages)
+	}
+}
+
+func TestHandlerThatNeverReturnsIsLeftBehind(t *testing.T) {
+	f := newFixture(t)
+	leave := make(chan struct{})
+	t.Cleanup(func() { close(leave) })
+	w := f.worker(func(_ context.Context, m bridge.Message) ([]bridge.Reply, error) {
+		if m.Text == "hang" {
+			<-leave
+		}
+		return nil, nil
+	})
+	w.Timeout = func() time.Duration { return 10 * time.Millisecond }
+	running(t, w.Run)
+	f.put(t, "room", "hang")
+	f.put(t, "room", "next")
+	f.await(t, titled("The handler failed"))
+	f.await(t, titled("Handled"))
+}
+
+func TestRoomsAreServedAtOnceAndEachInOrder(t *testing.T) {
+	f := newFixture(t)
+	const rooms, each = 3, 10
+	var mu sync.Mutex
+	order := map[string][]string{}
+	together := make(chan struct{})
+	var first sync.WaitGroup
+	first.Add(rooms)
+	go func() { first.Wait(); close(together) }()
+	running(t, f.worker(func(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+		mu.Lock()
+		order[m.Room.Token] = append(order[m.Room.Token], m.Text)
+		n := len(order[m.Room.Token])
+		mu.Unlock()
+		if n == 1 {
+			first.Done()
+			select {
+			case <-together: // all rooms are being served
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		return nil, nil
+	}).Run)
+	for i := range each {
+		for room := range rooms {
+			f.put(t, "room"+strconv.Itoa(room), strconv.Itoa(i))
+		}
+	}
+	for range rooms * each {
+		if e := f.await(t, func(e bridge.Event) bool { return e.Stage == bridge.StageHandler }); e.Level >= slog.LevelWarn {
+			t.Fatalf("%s: %s", e.Title, e.Reason)
+		}
+	}
+	for room, texts := range order {
+		if got := strings.Join(texts, " "); got != "0 1 2 3 4 5 6 7 8 9" {
+			t.Errorf("%s was handled in the order %s", room, got)
+		}
+	}
+}
+
+func TestAStopLetsTheHandlerEnd(t *testing.T) {
+	f := newFixture(t)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	stop := running(t, f.worker(func(ctx context.Context, _ bridge.Message) ([]bridge.Reply, error) {
+		close(entered)
+		<-leave
+		return []bridge.Reply{{Text: "late"}}, ctx.Err()
+	}).Run)
+	f.put(t, "room", "hi")
+	<-entered
+	stopped := make(chan struct{})
+	go func() { stop(); close(stopped) }()
+	close(leave)
+	<-stopped
+	if messages, replies := f.Backlog(); messages != 0 || replies != 1 {
+		t.Errorf("%d messages and %d replies wait, want 0 and 1", messages, replies)
+	}
+}
+
+func TestARoomThatAnswersItselfIsPaused(t *testing.T) {
+	f := newFixture(t)
+	handled := 0
+	running(t, f.worker(func(_ context.Context, m bridge.Message) ([]bridge.Reply, error) {
+		if m.Room.Token == "loop" {
+			handled++
+		}
+		return []bridge.Reply{{Text: "You said: " + m.Text[:min(len(m.Text), 30)]}}, nil
+	}).Run)
+	text := "hi"
+	var e bridge.Event
+	for range 100 {
+		f.put(t, "loop", text)
+		e = f.await(t, func(e bridge.Event) bool { return e.Stage == bridge.StageHandler })
+		if e.Level == slog.LevelError {
+			break
+		}
+		text = "[other chat] You said: " + text[:min(len(text), 30)] // as a bridge repeats it
+	}
+	if !strings.Contains(e.Title.String(), "answers itself") || e.Hint.IsZero() {
+		t.Fatalf("after %d answers: %q", handled, e.Title)
+	}
+	if handled > 20 {
+		t.Errorf("it took %d answers to notice", handled)
+	}
+	if messages, _ := f.Backlog(); messages != 1 {
+		t.Errorf("%d messages of the room wait, want the one that was not answered", messages)
+	}
+	f.put(t, "other", "hi")
+	f.await(t, titled("Handled"))
+}
+
+func TestPeopleMayRepeatThemselves(t *testing.T) {
+	f := newFixture(t)
+	running(t, f.worker(func(context.Context, bridge.Message) ([]bridge.Reply, error) {
+		return []bridge.Reply{{Text: "pong"}}, nil
+	}).Run)
+	for range 50 {
+		f.put(t, "room", "!ping")
+		if e := f.await(t, func(e bridge.Event) bool { return e.Stage == bridge.StageHandler }); e.Level >= slog.LevelWarn {
+			t.Fatalf("%s", e.Title)
+		}
+	}
+}
+
+// server is a Talk that answers as its script says.
+type server struct {
+	mu    sync.Mutex
+	sent  []bridge.Reply
+	looks int
+	send  func(n int, r bridge.Reply) (string, error)
+	find  func(ref string) (string, bool, error)
+}
+
+func (s *server) Send(_ context.Context, r bridge.Reply) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = append(s.sent, r)
+	return s.send(len(s.sent), r)
+}
+
+func (s *server) FindByRef(_ context.Context, _, ref string) (string, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looks++
+	if s.find == nil {
+		return "", false, &bridge.Error{Code: bridge.CodeUnauthorized, Text: bridge.Say("no app token")}
+	}
+	return s.find(ref)
+}
+
+func (f *fixture) delivery(s *server) *pipeline.Delivery {
+	return &pipeline.Delivery{Outbox: f.Journal, Talk: func() pipeline.Talk { return s }, Parallel: 4, Sink: f.bus}
+}
+
+func failure(code bridge.Code) error {
+	return &bridge.Error{Code: code, Text: bridge.Say("the server said no"), Hint: bridge.Say("do this")}
+}
+
+func TestDeliveryInOrder(t *testing.T) {
+	f := newFixture(t)
+	s := &server{send: func(int, bridge.Reply) (string, error) { return "7", nil }}
+	running(t, f.delivery(s).Run)
+	f.enqueue(t, "a", "b", "a", "b", "a")
+	for range 5 {
+		f.await(t, titled("Reply sent"))
+	}
+	var a, b []string
+	for _, r := range s.sent {
+		if r.Room.Token == "a" {
+			a = append(a, r.Text)
+		} else {
+			b = append(b, r.Text)
+		}
+	}
+	if got := strings.Join(a, " ") + ", " + strings.Join(b, " "); got != "a-0 a-2 a-4, b-1 b-3" {
+		t.Errorf("sent %s", got)
+	}
+}
+
+func TestRefusedSignatureStopsEverything(t *testing.T) {
+	f := newFixture(t)
+	refuse := true
+	s := &server{}
+	s.send = func(int, bridge.Reply) (string, error) {
+		if refuse {
+			return "", failure(bridge.CodeUnauthorized)
+		}
+		return "", nil
+	}
+	f.enqueue(t, "a", "b", "c", "d", "e")
+	running(t, f.delivery(s).Run)
+	e := f.await(t, titled("was refused (401)"))
+	if e.Level != slog.LevelError || e.Hint.String() != "do this" {
+		t.Errorf("event: %v, hint %q", e.Level, e.Hint)
+	}
+	if _, held, err := f.HeldUntil(t.Context()); err != nil || !held {
+		t.Fatalf("held: %v %v", held, err)
+	}
+	f.enqueue(t, "f")
+	s.mu.Lock()
+	if len(s.sent) != 1 {
+		t.Errorf("%d replies were sent, want one and no more", len(s.sent))
+	}
+	refuse = false
+	s.mu.Unlock()
+	if err := f.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 6 {
+		f.await(t, titled("Reply sent"))
+	}
+}
+
+func TestThrottled(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		said     time.Duration
+		min, max time.Duration
+	}{
+		{"as long as told", 3 * time.Minute, 3*time.Minute - 5*time.Second, 3 * time.Minute},
+		{"a minute, if not told", 0, 55 * time.Second, time.Minute},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			s := &server{send: func(int, bridge.Reply) (string, error) {
+				return "", &bridge.Error{Code: bridge.CodeThrottled, Text: bridge.Say("slow"), RetryAfter: tt.said}
+			}}
+			f.enqueue(t, "a", "b")
+			stop := running(t, f.delivery(s).Run)
+			f.await(t, titled("slow down (429)"))
+			stop() // and the hold is written
+			until, held, err := f.HeldUntil(t.Context())
+			if err != nil || !held || len(s.sent) != 1 {
+				t.Fatalf("held %v %v after %d requests", held, err, len(s.sent))
+			}
+			if wait := time.Until(until); wait < tt.min || wait > tt.max {
+				t.Errorf("held for %v", wait)
+			}
+		})
+	}
+}
+
+func TestThrottledAgainWaitsLonger(t *testing.T) {
+	f := newFixture(t)
+	s := &server{send: func(int, bridge.Reply) (string, error) { return "", failure(bridge.CodeThrottled) }}
+	f.enqueue(t, "a")
+	running(t, f.delivery(s).Run)
+	f.await(t, titled("Nothing is sent for 1m0s"))
+	if err := f.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.await(t, titled("Nothing is sent for 2m0s"))
+}
+
+func TestRejectedIsGivenUp(t *testing.T) {
+	f := newFixture(t)
+	s := &server{send: func(n int, _ bridge.Reply) (string, error) {
+		if n == 1 {
+			return "", failure(bridge.CodeRejected)
+		}
+		return "", nil
+	}}
+	ids := f.enqueue(t, "a", "a")
+	stop := running(t, f.delivery(s).Run)
+	e := f.await(t, titled("was given up"))
+	if e.Reason.String() != "the server said no" {
+		t.Errorf("reason %q", e.Reason)
+	}
+	f.await(t, titled("Reply sent"))
+	stop()
+	if o, err := f.Outcome(t.Context(), ids[0]); err != nil || !o.GivenUp {
+		t.Errorf("outcome %+v %v", o, err)
+	}
+}
+
+func TestUnavailableIsTriedAgain(t *testing.T) {
+	f := newFixture(t)
+	s := &server{send: func(n int, _ bridge.Reply) (string, error) {
+		if n < 3 {
+			return "", failure(bridge.CodeUnavailable)
+		}
+		return "", nil
+	}}
+	f.enqueue(t, "a")
+	running(t, f.delivery(s).Run)
+	f.await(t, titled("attempt 2 follows"))
+	f.await(t, titled("attempt 3 follows"))
+	f.await(t, titled("Reply sent"))
+	if s.looks != 0 {
+		t.Error("it was looked for, though it never went out")
+	}
+}
+
+func TestUnclear(t *testing.T) {
+	unclear := func(int, bridge.Reply) (string, error) { return "", failure(bridge.CodeUnclear) }
+	t.Run("found", func(t *testing.T) {
+		f := newFixture(t)
+		s := &server{send: unclear, find: func(string) (string, bool, error) { return "99", true, nil }}
+		ids := f.enqueue(t, "a")
+		stop := running(t, f.delivery(s).Run)
+		e := f.await(t, titled("Reply sent"))
+		stop()
+		if o, err := f.Outcome(t.Context(), ids[0]); err != nil || !o.Sent || len(s.sent) != 1 || e.MessageID != "99" {
+			t.Errorf("outcome %+v %v after %d requests, message %s", o, err, len(s.sent), e.MessageID)
+		}
+	})
+	t.Run("not found", func(t *testing.T) {
+		f := newFixture(t)
+		s := &server{find: func(string) (string, bool, error) { return "", false, nil }}
+		s.send = func(n int, r bridge.Reply) (string, error) {
+			if n == 1 {
+				return unclear(n, r)
+			}
+			return "100", nil
+		}
+		f.enqueue(t, "a")
+		running(t, f.delivery(s).Run)
+		f.await(t, titled("Reply sent"))
+		if len(s.sent) != 2 || s.sent[0].Ref != s.sent[1].Ref {
+			t.Errorf("sent %+v, want the same reference twice", s.sent)
+		}
+	})
+	t.Run("cannot look", func(t *testing.T) {
+		f := newFixture(t)
+		s := &server{send: unclear}
+		ids := f.enqueue(t, "a")
+		stop := running(t, f.delivery(s).Run)
+		f.await(t, titled("sent twice without an answer"))
+		stop()
+		if o, err := f.Outcome(t.Context(), ids[0]); err != nil || !o.GivenUp || len(s.sent) != 2 {
+			t.Errorf("outcome %+v %v after %d requests, want given up after 2", o, err, len(s.sent))
+		}
+	})
+	t.Run("cannot look now", func(t *testing.T) {
+		f := newFixture(t)
+		s := &server{send: unclear, find: func(string) (string, bool, error) { return "", false, failure(bridge.CodeUnclear) }}
+		f.enqueue(t, "a")
+		running(t, f.delivery(s).Run)
+		f.await(t, titled("attempt 2 follows"))
+		f.await(t, titled("attempt 3 follows"))
+		if len(s.sent) != 1 {
+			t.Errorf("sent %d times before it was known whether the first arrived", len(s.sent))
+		}
+	})
+}
+
+func TestGivenUpAfterADay(t *testing.T) {
+	now := time.Now().Add(-25 * time.Hour)
+	f := &fixture{bus: &eventlog.Bus{}}
+	f.events = f.bus.Subscribe(100)
+	j, err := journal.Open(t.Context(), filepath.Join(t.TempDir(), "journal.db"), journal.Options{Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Journal = j
+	defer func() {
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	f.enqueue(t, "a")
+	stop := running(t, f.delivery(&server{send: func(int, bridge.Reply) (string, error) {
+		return "", failure(bridge.CodeUnavailable)
+	}}).Run)
+	f.await(t, titled("given up after 24 hours"))
+	stop()
+}
+
+func TestNewRefIsNew(t *testing.T) {
+	if a, b := pipeline.NewRef(), pipeline.NewRef(); a == b || len(a) != 64 {
+		t.Errorf("references %s and %s", a, b)
+	}
+}

@@ -1,0 +1,284 @@
+package secret
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/zalando/go-keyring"
+
+	"perch/bridge"
+)
+
+func TestCheck(t *testing.T) {
+	tests := []struct{ name, value, want string }{
+		{bridge.WebhookSecret, strings.Repeat("x", 39), "the webhook_secret has 39 characters; Talk takes 40 to 128"},
+		{bridge.WebhookSecret, strings.Repeat("x", 40), ""},
+		{bridge.WebhookSecret, strings.Repeat("x", 128), ""},
+		{bridge.WebhookSecret, strings.Repeat("x", 129), "the webhook_secret has 129 characters; Talk takes 40 to 128"},
+		{bridge.WebhookSecret, strings.Repeat("ü", 128), ""},
+		{bridge.WebhookSecret, "", "the webhook_secret is empty"},
+		{bridge.WebhookSecret, strings.Repeat("x", 64) + " ", "the webhook_secret begins or ends with white space"},
+		{bridge.WebhookSecret, "\n" + strings.Repeat("x", 64), "the webhook_secret begins or ends with white space"},
+		{bridge.WebhookSecret, strings.Repeat("x", 64) + "\nx", "the webhook_secret has characters that cannot be typed, such as an end of line"},
+		{bridge.WebhookSecret, strings.Repeat("x", 64) + "\xff", "the webhook_secret has characters that cannot be typed, such as an end of line"},
+		{bridge.AppToken, "x", ""},
+		{bridge.AppToken, "a b", ""},
+		{bridge.AppToken, "", "the app_token is empty"},
+		{bridge.AppToken, " x", "the app_token begins or ends with white space"},
+		{"password", "x", `there is no secret by the name of "password"`},
+	}
+	for _, test := range tests {
+		err := Check(test.name, bridge.NewSecret(test.value))
+		got := ""
+		if err != nil {
+			got = bridge.TextOf(err).String()
+			if bridge.CodeOf(err) != bridge.CodeInvalid {
+				t.Errorf("%s %q: code %s", test.name, test.value, bridge.CodeOf(err))
+			}
+		}
+		if got != test.want {
+			t.Errorf("%s %q: %q, want %q", test.name, test.value, got, test.want)
+		}
+	}
+}
+
+func TestGenerate(t *testing.T) {
+	counts, seen := map[rune]int{}, map[string]bool{}
+	const n = 1000
+	for range n {
+		s := Generate()
+		if err := Check(bridge.WebhookSecret, s); err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Reveal()) != 64 || seen[s.Reveal()] {
+			t.Fatal("not 64 characters, or not a new one")
+		}
+		seen[s.Reveal()] = true
+		for _, r := range s.Reveal() {
+			counts[r]++
+		}
+	}
+	if len(counts) != 62 {
+		t.Errorf("%d different characters", len(counts))
+	}
+	// Each of 62 is drawn 1032 times on average, with a standard deviation of
+	// 32; eight of them are never exceeded, while a modulo of 256 would draw
+	// eight characters 1250 times.
+	for r, count := range counts {
+		if count < 1032-8*24 || count > 1032+8*24 {
+			t.Errorf("%c was drawn %d times", r, count)
+		}
+	}
+}
+
+func env(pairs ...string) Environment {
+	return func(name string) string {
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i] == name {
+				return pairs[i+1]
+			}
+		}
+		return ""
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	const perch, zeroclaw = "PERCH_WEBHOOK_SECRET", "ZEROCLAW_NEXTCLOUD_TALK_WEBHOOK_SECRET"
+	tests := []struct {
+		name           string
+		env            Environment
+		secret         string
+		value, varName string
+	}{
+		{"ours", env(perch, "a"), bridge.WebhookSecret, "a", perch},
+		{"ZeroClaw's", env(zeroclaw, "b"), bridge.WebhookSecret, "b", zeroclaw},
+		{"ours before ZeroClaw's", env(zeroclaw, "b", perch, "a"), bridge.WebhookSecret, "a", perch},
+		{"ours empty", env(zeroclaw, "b", perch, ""), bridge.WebhookSecret, "b", zeroclaw},
+		{"app token", env("PERCH_APP_TOKEN", "c"), bridge.AppToken, "c", "PERCH_APP_TOKEN"},
+		{"one end of line", env(perch, "a\n"), bridge.WebhookSecret, "a", perch},
+		{"one end of line of Windows", env(perch, "a\r\n"), bridge.WebhookSecret, "a", perch},
+		{"other white space", env(perch, " a \n\n"), bridge.WebhookSecret, " a \n", perch},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := test.env.Get(t.Context(), test.secret)
+			if err != nil || got.Reveal() != test.value || test.env.Variable(test.secret) != test.varName {
+				t.Errorf("%q from %s, error %v", got.Reveal(), test.env.Variable(test.secret), err)
+			}
+		})
+	}
+}
+
+func TestEnvironmentIsReadOnly(t *testing.T) {
+	ctx := t.Context()
+	e := env("ZEROCLAW_NEXTCLOUD_TALK_WEBHOOK_SECRET", "hunter2")
+	for _, err := range []error{e.Set(ctx, bridge.WebhookSecret, bridge.NewSecret("x")), e.Delete(ctx, bridge.WebhookSecret)} {
+		if bridge.CodeOf(err) != bridge.CodeDenied || !strings.Contains(err.Error(), "ZEROCLAW_NEXTCLOUD_TALK_WEBHOOK_SECRET") {
+			t.Errorf("error %v", err)
+		}
+	}
+	if err := e.Set(ctx, bridge.AppToken, bridge.NewSecret("x")); bridge.CodeOf(err) != bridge.CodeDenied {
+		t.Errorf("error %v", err)
+	}
+	if err := e.Delete(ctx, bridge.AppToken); bridge.CodeOf(err) != bridge.CodeNotFound {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestMemory(t *testing.T) {
+	testStore(t, Memory())
+}
+
+// testStore goes through everything that a store must do. It must be empty.
+func testStore(t *testing.T, store bridge.SecretStore) {
+	t.Helper()
+	ctx := t.Context()
+	want := func(name, value string) {
+		t.Helper()
+		got, err := store.Get(ctx, name)
+		if value == "" {
+			if bridge.CodeOf(err) != bridge.CodeNotFound || !strings.Contains(bridge.HintOf(err).String(), "perch secret set "+name) {
+				t.Errorf("%s: error %v", name, err)
+			}
+		} else if err != nil || got.Reveal() != value {
+			t.Errorf("%s is %q, want %q, error %v", name, got.Reveal(), value, err)
+		}
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(bridge.WebhookSecret, "")
+	must(store.Set(ctx, bridge.WebhookSecret, bridge.NewSecret("one")))
+	must(store.Set(ctx, bridge.AppToken, bridge.NewSecret("two ü\n'\"")))
+	want(bridge.WebhookSecret, "one")
+	want(bridge.AppToken, "two ü\n'\"")
+	must(store.Set(ctx, bridge.WebhookSecret, bridge.NewSecret("three")))
+	want(bridge.WebhookSecret, "three")
+	must(store.Delete(ctx, bridge.WebhookSecret))
+	want(bridge.WebhookSecret, "")
+	want(bridge.AppToken, "two ü\n'\"")
+	if err := store.Delete(ctx, bridge.WebhookSecret); bridge.CodeOf(err) != bridge.CodeNotFound {
+		t.Errorf("deleted twice: error %v", err)
+	}
+	must(store.Delete(ctx, bridge.AppToken))
+
+	_, err := store.Get(ctx, "password")
+	for _, err := range []error{err, store.Set(ctx, "password", bridge.NewSecret("x")), store.Delete(ctx, "password")} {
+		if bridge.CodeOf(err) != bridge.CodeInvalid || !strings.Contains(bridge.HintOf(err).String(), "webhook_secret, app_token") {
+			t.Errorf("unknown name: error %v", err)
+		}
+	}
+}
+
+func TestChain(t *testing.T) {
+	testStore(t, Chain(env(), Memory()))
+
+	ctx := t.Context()
+	keychain := Memory()
+	store := Chain(env("PERCH_APP_TOKEN", "from the environment"), keychain)
+	if err := store.Set(ctx, bridge.AppToken, bridge.NewSecret("from the keychain")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := store.Get(ctx, bridge.AppToken); err != nil || got.Reveal() != "from the environment" {
+		t.Errorf("got %q, error %v", got.Reveal(), err)
+	}
+	if got, err := keychain.Get(ctx, bridge.AppToken); err != nil || got.Reveal() != "from the keychain" {
+		t.Errorf("the keychain has %q, error %v", got.Reveal(), err)
+	}
+	if err := store.Delete(ctx, bridge.AppToken); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keychain.Get(ctx, bridge.AppToken); bridge.CodeOf(err) != bridge.CodeNotFound {
+		t.Errorf("still in the keychain: %v", err)
+	}
+}
+
+// broken is a keychain that cannot be used.
+type broken struct{ bridge.SecretStore }
+
+func (broken) Get(context.Context, string) (bridge.Secret, error) {
+	return bridge.Secret{}, explain(bridge.WebhookSecret, ErrLocked)
+}
+
+func TestStatus(t *testing.T) {
+	ctx := t.Context()
+	keychain := Memory()
+	if err := keychain.Set(ctx, bridge.WebhookSecret, bridge.NewSecret(strings.Repeat("ü", 50))); err != nil {
+		t.Fatal(err)
+	}
+	type result struct {
+		variable string
+		length   int
+		code     bridge.Code
+	}
+	tests := []struct {
+		name, secret string
+		store        *Store
+		want         result
+	}{
+		{"in the keychain", bridge.WebhookSecret, Chain(env(), keychain), result{"", 50, ""}},
+		{"in the environment", bridge.WebhookSecret, Chain(env("PERCH_WEBHOOK_SECRET", strings.Repeat("x", 60)), keychain), result{"PERCH_WEBHOOK_SECRET", 60, ""}},
+		{"not set", bridge.AppToken, Chain(env(), keychain), result{"", 0, bridge.CodeNotFound}},
+		{"too short", bridge.WebhookSecret, Chain(env("PERCH_WEBHOOK_SECRET", "short"), keychain), result{"PERCH_WEBHOOK_SECRET", 5, bridge.CodeInvalid}},
+		{"white space", bridge.AppToken, Chain(env("PERCH_APP_TOKEN", "token "), keychain), result{"PERCH_APP_TOKEN", 6, bridge.CodeInvalid}},
+		{"keychain fails", bridge.WebhookSecret, Chain(env(), broken{}), result{"", 0, bridge.CodeUnavailable}},
+		{"keychain is not asked", bridge.WebhookSecret, Chain(env("PERCH_WEBHOOK_SECRET", strings.Repeat("x", 60)), broken{}), result{"PERCH_WEBHOOK_SECRET", 60, ""}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := test.store.Status(ctx, test.secret)
+			got := result{s.Variable, s.Length, bridge.CodeOf(s.Err)}
+			if got != test.want || s.Name != test.secret {
+				t.Errorf("status %+v, want %+v (%v)", got, test.want, s.Err)
+			}
+		})
+	}
+}
+
+// Every state of a keychain has a text and a hint of its own, which names the
+// variable that does instead.
+func TestExplain(t *testing.T) {
+	exit := exec.CommandContext(t.Context(), "sh", "-c", "exit 36").Run()
+	texts := map[string]bool{}
+	for name, test := range map[string]struct {
+		err  error
+		code bridge.Code
+		is   error
+	}{
+		"not stored":    {keyring.ErrNotFound, bridge.CodeNotFound, keyring.ErrNotFound},
+		"too large":     {keyring.ErrSetDataTooBig, bridge.CodeInvalid, ErrTooLarge},
+		"no session":    {ErrNoSession, bridge.CodeUnavailable, ErrNoSession},
+		"no keychain":   {ErrNoKeychain, bridge.CodeUnavailable, ErrNoKeychain},
+		"no collection": {ErrNoCollection, bridge.CodeUnavailable, ErrNoCollection},
+		"locked":        {exit, bridge.CodeUnavailable, ErrLocked},
+		"prompt":        {errors.Join(ErrTimeout, ErrLocked), bridge.CodeUnavailable, ErrTimeout},
+		"timeout":       {ErrTimeout, bridge.CodeUnavailable, ErrTimeout},
+		"other":         {errors.ErrUnsupported, bridge.CodeUnavailable, errors.ErrUnsupported},
+	} {
+		err := explain(bridge.AppToken, test.err)
+		if bridge.CodeOf(err) != test.code || !errors.Is(err, test.is) || !errors.Is(err, test.err) {
+			t.Errorf("%s: %v", name, err)
+		}
+		hint := bridge.HintOf(err).String()
+		texts[bridge.TextOf(err).String()+hint] = true
+		if test.code == bridge.CodeUnavailable && name != "prompt" && !strings.Contains(hint, "PERCH_APP_TOKEN=…") {
+			t.Errorf("%s: hint %q", name, hint)
+		}
+	}
+	if len(texts) != 9 {
+		t.Errorf("%d different texts", len(texts))
+	}
+	if err := explain(bridge.AppToken, nil); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{bridge.WebhookSecret, bridge.AppToken}, Names()); diff != "" {
+		t.Error(diff)
+	}
+}

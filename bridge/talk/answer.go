@@ -1,0 +1,279 @@
+package talk
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"perch/bridge"
+)
+
+// answer is what came back for a request.
+type answer struct {
+	base   *url.URL
+	path   string // that was asked for, below base
+	status int
+	header http.Header
+	body   []byte
+}
+
+// envelope of the Open Collaboration Services API.
+type ocs struct {
+	OCS *struct {
+		Data json.RawMessage `json:"data"`
+	} `json:"ocs"`
+}
+
+// ocs returns the data of a successful answer, and else an error that says what
+// the answer means.
+func (a answer) ocs() (json.RawMessage, error) {
+	var o ocs
+	err := json.Unmarshal(a.body, &o)
+	if err == nil && o.OCS != nil && a.status/100 == 2 {
+		return o.OCS.Data, nil
+	}
+	return nil, a.refusal()
+}
+
+// fromTalk reports whether a is the answer of Talk (or of Nextcloud's own
+// checks before it) to a request that it understood and refused. All else is
+// about the server, the network or what stands between, and not about the request.
+func (a answer) fromTalk() bool {
+	var o ocs
+	return a.status/100 == 4 && a.status != http.StatusTooManyRequests &&
+		(a.status == http.StatusRequestEntityTooLarge || json.Unmarshal(a.body, &o) == nil && o.OCS != nil)
+}
+
+// refusal returns what an answer means that is not what was asked for.
+func (a answer) refusal() error {
+	status := strconv.Itoa(a.status)
+	host := a.base.Host
+	e := &bridge.Error{Code: bridge.CodeUnavailable, Cause: a.cause()}
+	switch {
+	case a.status == http.StatusTooManyRequests:
+		e.Code = bridge.CodeThrottled
+		e.RetryAfter = retryAfter(a.header.Get("Retry-After"))
+		e.Text = bridge.Say("%s takes no more requests from this address for now", host)
+		e.Hint = bridge.Say("Nextcloud does so after several wrong signatures or tokens. Sending goes on by itself. To end it at once, on the server, with the address of this machine as IP: occ security:bruteforce:reset IP")
+	case a.header.Get("Location") != "" && a.status/100 == 3:
+		e.Text = bridge.Say("%[1]s sends us elsewhere: %[2]s", host, quote(a.header.Get("Location")))
+		e.Hint = bridge.Say("Set base_url to the address that Nextcloud really has: base_url = %s", strconv.Quote(a.elsewhere()))
+	case a.status == http.StatusServiceUnavailable && a.header.Get("X-Nextcloud-Maintenance-Mode") == "1":
+		e.Text = bridge.Say("%s is in maintenance mode", host)
+		e.Hint = bridge.Say("Sending goes on by itself afterwards. If it was forgotten, on the server: occ maintenance:mode --off")
+	case a.status >= http.StatusInternalServerError:
+		e.Text = bridge.Say("%[1]s failed with status %[2]s", host, status)
+		e.Hint = bridge.Say("Nextcloud's log says why. Talk also answers so where a bot writes to a conversation that does not exist.")
+		if a.isPage() {
+			e.Text = bridge.Say("%[1]s, or a proxy before it, failed with status %[2]s and a web page", host, status)
+			e.Hint = bridge.Say("The log of the web server or proxy says why.")
+		}
+	case a.status == http.StatusBadRequest && bytes.Contains(a.body, []byte("plain HTTP")):
+		e.Text = bridge.Say("%s expects https", host)
+		e.Hint = bridge.Say("Set base_url to an address with https: base_url = %s", strconv.Quote("https://"+host+a.base.Path))
+	case a.status == http.StatusBadRequest && a.isPage():
+		e.Text = bridge.Say("Nextcloud does not answer to the name %s: it is not among its trusted domains", host)
+		e.Hint = bridge.Say("On the server, look at the list with: occ config:system:get trusted_domains. Then add the name with the next free number as N: occ config:system:set trusted_domains N --value=%s", host)
+	case a.fromTalk():
+		e.Code = bridge.CodeRejected
+		e.Text = bridge.Say("%[1]s refused with status %[2]s", host, status)
+		if a.status == http.StatusUnauthorized {
+			e.Code = bridge.CodeUnauthorized
+			e.Text = bridge.Say("%s refused the app token", host)
+			e.Hint = bridge.Say("Create a new app password in Nextcloud (Settings, Security) and store it: perch secret set app_token. Then send what is waiting: perch retry")
+		}
+	case a.status == http.StatusUnauthorized || a.status == http.StatusProxyAuthRequired:
+		e.Text = bridge.Say("Something before %s, perhaps a proxy, asks for a password", host)
+		e.Hint = bridge.Say("Let the paths /ocs/ and /status.php pass without it.")
+	default:
+		e.Text = bridge.Say("What answers at %[1]s, with status %[2]s, is not Nextcloud", host, status)
+		e.Hint = bridge.Say("Is base_url the address at which you open Nextcloud? Here it is %s", strconv.Quote(a.base.String()))
+	}
+	return e
+}
+
+// cause returns a for the log.
+func (a answer) cause() error {
+	return fmt.Errorf("status %d with %s", a.status, quote(string(a.body[:min(len(a.body), 1000)])))
+}
+
+// isPage reports whether a is a web page.
+func (a answer) isPage() bool {
+	return bytes.HasPrefix(bytes.TrimSpace(a.body), []byte("<")) ||
+		strings.HasPrefix(strings.ToLower(a.header.Get("Content-Type")), "text/html")
+}
+
+// elsewhere returns the base URL that a redirection speaks of.
+func (a answer) elsewhere() string {
+	asked := *a.base
+	asked.Path += a.path
+	u, err := asked.Parse(a.header.Get("Location"))
+	if err != nil || u.Host == "" {
+		return a.base.String()
+	}
+	path, ok := strings.CutSuffix(u.Path, a.path)
+	if !ok {
+		path = ""
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimSuffix(path, "/index.php")}).String()
+}
+
+// retryAfter reads the header of that name: seconds or a date. It returns 0 for
+// anything else, and a day at most.
+func retryAfter(s string) time.Duration {
+	const most = 24 * time.Hour
+	wait := time.Duration(0)
+	if seconds, err := strconv.ParseUint(s, 10, 64); err == nil {
+		wait = time.Duration(min(seconds, uint64(most/time.Second))) * time.Second
+	} else if at, err := http.ParseTime(s); err == nil {
+		wait = time.Until(at)
+	}
+	return min(max(wait, 0), most)
+}
+
+// refusedBot returns what it means that Talk refused a reply of the bot.
+func refusedBot(r bridge.Reply, a answer) error {
+	e := &bridge.Error{Code: bridge.CodeRejected, Cause: a.cause()}
+	switch status := a.status; {
+	case status == http.StatusUnauthorized:
+		e.Code = bridge.CodeUnauthorized
+		e.Text = bridge.Say("Talk refused the signature of a reply to %s", r.Room.String())
+		e.Hint = bridge.Say("Sending has stopped, lest Nextcloud block this address. Check on the server, the likeliest first: 1. Is the bot enabled in this conversation? occ talk:bot:list shows its BOT-ID; enable it with: occ talk:bot:setup BOT-ID %s 2. Is it the secret that the bot was installed with? Store it again: perch secret set webhook_secret 3. Does the list show the feature response? If not, uninstall the bot and install it with -f webhook -f response. Then send what is waiting: perch retry", r.Room.Token)
+	case status == http.StatusNotFound && r.Reaction == "":
+		e.Text = bridge.Say("Talk knows no conversation %s in which the bot is enabled", r.Room.String())
+		e.Hint = bridge.Say("occ talk:bot:list shows the bot's BOT-ID; enable it with: occ talk:bot:setup BOT-ID %s", r.Room.Token)
+	case status == http.StatusForbidden:
+		e.Text = bridge.Say("The bot may not write to %s", r.Room.String())
+	default:
+		refused(e, r, status)
+	}
+	return e
+}
+
+// refusedUser returns what it means that Talk refused a reply of the user whose
+// app token it took.
+func refusedUser(r bridge.Reply, a answer) error {
+	e := &bridge.Error{Code: bridge.CodeRejected, Cause: a.cause()}
+	switch status := a.status; {
+	case status == http.StatusUnauthorized, status == http.StatusNotFound && r.Reaction == "":
+		e.Text = bridge.Say("The user of the app token is not in the conversation %s, or it is gone", r.Room.String())
+		e.Hint = bridge.Say("Add the user to the conversation, in its list of participants.")
+	case status == http.StatusForbidden:
+		e.Text = bridge.Say("The user of the app token may not write to %s", r.Room.String())
+		e.Hint = bridge.Say("A moderator can give the permission, in the list of participants, or unlock the conversation.")
+	case status == http.StatusPreconditionFailed:
+		e.Text = bridge.Say("The user of the app token still waits in the lobby of %s", r.Room.String())
+		e.Hint = bridge.Say("A moderator can open the lobby, or make the user a moderator.")
+	default:
+		refused(e, r, status)
+	}
+	return e
+}
+
+// refused fills in e where it is the reply that Talk does not like.
+func refused(e *bridge.Error, r bridge.Reply, status int) {
+	switch {
+	case r.Reaction != "" && status == http.StatusNotFound:
+		e.Text = bridge.Say("The message to react to, %[1]s in %[2]s, is not there (any more)", r.ReplyTo, r.Room.String())
+	case r.Reaction != "" && status == http.StatusBadRequest:
+		e.Text = bridge.Say("Talk does not take %[1]s as a reaction to message %[2]s: it must be a single emoji, and not every message takes one", quote(r.Reaction), r.ReplyTo)
+	case status == http.StatusBadRequest && r.ReplyTo != "":
+		e.Text = bridge.Say("Talk refused the reply: perhaps the message that it quotes, %s, is gone, or the reply is blank", r.ReplyTo)
+	case status == http.StatusBadRequest:
+		e.Text = bridge.Say("Talk refused the message: perhaps it is blank")
+	case status == http.StatusRequestEntityTooLarge:
+		e.Text = bridge.Say("The message is longer than the server takes")
+		e.Hint = bridge.Say("The limit is chat.max-length in the capabilities of Talk, or that of a proxy before the server.")
+	default:
+		e.Text = bridge.Say("Talk refused the reply with status %s", strconv.Itoa(status))
+	}
+}
+
+// unclear returns the error of a request that was sent, but not answered.
+func unclear(cause error) error {
+	return &bridge.Error{
+		Code:  bridge.CodeUnclear,
+		Text:  bridge.Say("The reply was sent, but the server's answer did not come"),
+		Cause: cause,
+	}
+}
+
+// unreachable returns the error of a request that did not reach the server, or
+// that changed nothing there.
+func unreachable(base *url.URL, cause error) error {
+	host := base.Host
+	e := &bridge.Error{Code: bridge.CodeUnavailable, Cause: cause}
+	dns, isDNS := errors.AsType[*net.DNSError](cause)
+	operation, isOperation := errors.AsType[*net.OpError](cause)
+	wrongName, isWrongName := errors.AsType[x509.HostnameError](cause)
+	certificate, isCertificate := errors.AsType[x509.CertificateInvalidError](cause)
+	_, isUnknown := errors.AsType[x509.UnknownAuthorityError](cause)
+	_, isVerification := errors.AsType[*tls.CertificateVerificationError](cause)
+	handshake, isHandshake := errors.AsType[tls.RecordHeaderError](cause)
+	_, isAlert := errors.AsType[tls.AlertError](cause)
+	timeout, isNet := errors.AsType[net.Error](cause)
+	switch {
+	case errors.Is(cause, context.Canceled):
+		e.Text = bridge.Say("The request to %s was given up", host)
+	case isOperation && operation.Op == "proxyconnect":
+		e.Text = bridge.Say("The proxy on the way to %s cannot be reached", host)
+		e.Hint = bridge.Say("Check the environment variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY.")
+	case isDNS && dns.IsNotFound:
+		e.Text = bridge.Say("There is no server by the name %s", dns.Name)
+		e.Hint = bridge.Say("Check base_url, and whether this machine is online.")
+	case isDNS:
+		e.Text = bridge.Say("The name %s could not be looked up", dns.Name)
+		e.Hint = bridge.Say("Is this machine online?")
+	case isUnknown:
+		e.Text = bridge.Say("The certificate of %s is signed by nobody that this machine knows", host)
+		e.Hint = bridge.Say("If the server uses its own certificate, save it (or that of its authority) in PEM form and set in the configuration: ca_file = FILE")
+	case isWrongName:
+		e.Text = bridge.Say("The certificate at %s is for another name", host)
+		e.Hint = bridge.Say("Set base_url to a name in the certificate: %s", namesOf(wrongName.Certificate))
+	case isCertificate && certificate.Reason == x509.Expired:
+		e.Text = bridge.Say("The certificate of %s has expired, or is not valid yet", host)
+		e.Hint = bridge.Say("Renew it on the server. Is the clock of this machine right?")
+	case isVerification:
+		e.Text = bridge.Say("The certificate of %s is not valid", host)
+	case isHandshake && string(handshake.RecordHeader[:]) == "HTTP/":
+		e.Text = bridge.Say("%s does not speak https", host)
+		e.Hint = bridge.Say("If this server has no https, set base_url to its address with http:// instead.")
+	case isHandshake || isAlert:
+		e.Text = bridge.Say("%s does not agree on an encrypted connection", host)
+		e.Hint = bridge.Say("Is the port in base_url that of https?")
+	case errors.Is(cause, syscall.ECONNREFUSED):
+		e.Text = bridge.Say("%s refuses connections: no server is listening there", host)
+		e.Hint = bridge.Say("Is the web server running, and are the name and port in base_url right?")
+	case isNet && timeout.Timeout():
+		e.Text = bridge.Say("%s did not answer in time", host)
+		e.Hint = bridge.Say("Is the server running, and does a firewall let this machine through?")
+	default:
+		e.Text = bridge.Say("%s cannot be reached", host)
+		e.Hint = bridge.Say("Is this machine online, and base_url right?")
+	}
+	return e
+}
+
+// namesOf returns the names that a certificate is for.
+func namesOf(c *x509.Certificate) string {
+	names := append([]string(nil), c.DNSNames...)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if len(names) == 0 {
+		return quote(c.Subject.CommonName)
+	}
+	const most = 5
+	return strings.Join(names[:min(len(names), most)], ", ")
+}
