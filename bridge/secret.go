@@ -10,17 +10,24 @@ import (
 const Mask = "***"
 
 // Secret is a string that prints as *** however it is formatted, logged or
-// marshalled. Only Reveal gives it away.
-type Secret struct{ value string }
+// marshalled. Only Reveal gives it away. The value is behind a pointer, because
+// fmt prints fields that are not exported without asking their methods. Two
+// Secrets are not to be compared with ==.
+type Secret struct{ value *string }
 
 // NewSecret returns s as a Secret.
-func NewSecret(s string) Secret { return Secret{value: s} }
+func NewSecret(s string) Secret { return Secret{value: &s} }
 
 // Reveal returns the secret itself.
-func (s Secret) Reveal() string { return s.value }
+func (s Secret) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
 
 // IsZero reports whether the secret is empty.
-func (s Secret) IsZero() bool { return s.value == "" }
+func (s Secret) IsZero() bool { return s.Reveal() == "" }
 
 // String returns Mask.
 func (s Secret) String() string { return Mask }

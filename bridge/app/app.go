@@ -149,7 +149,7 @@ func (a *App) Run(ctx context.Context) error {
 
 	a.drain()
 	stopWorking()
-	<-worked
+	<-worked // nothing but the end of working
 	a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Title: bridge.Say("Perch has stopped")})
 	stopRecording()
 	return nil

@@ -143,9 +143,6 @@ func unknown(name string) bridge.Text {
 				here = append(here, known)
 			}
 			d := distance(strings.ToLower(last), known)
-			if in != table {
-				d++ // The same table is nearer.
-			}
 			if d <= best && (d < best || suggestion == "") {
 				best, suggestion = d, known
 				if in != table && in != "" {

@@ -62,7 +62,7 @@ func TestParseNamesEveryProblem(t *testing.T) {
 		{"empty file", "", `c.toml: channels_config.nextcloud_talk.base_url: is required: the address of your Nextcloud, such as "https://cloud.example.com"`},
 		{"no base_url", "version = 1\n\n[channels_config.nextcloud_talk]\n", `c.toml:3: channels_config.nextcloud_talk.base_url: is required: the address of your Nextcloud, such as "https://cloud.example.com"`},
 		{"unknown key, near", head + "[webhook]\nlisten = \"127.0.0.1:1\"\nlistn = 1\n", `c.toml:6: webhook.listn: unknown key; did you mean listen?`},
-		{"unknown key, other case", head + "[webhook]\nListen = \"127.0.0.1:1\"\n", `c.toml:5: webhook.Listen: unknown key; did you mean listen?`},
+		{"unknown key, other case", head + "[webhook]\nLISTEN = \"127.0.0.1:1\"\n", `c.toml:5: webhook.LISTEN: unknown key; did you mean listen?`},
 		{"unknown key, of another table", head + "[journal]\nlisten = \"127.0.0.1:1\"\n", `c.toml:5: journal.listen: unknown key; did you mean webhook.listen?`},
 		{"unknown key, far", head + "[webhook]\ncolour = 1\n", `c.toml:5: webhook.colour: unknown key; known here are listen, path, require_signature, public_url`},
 		{"unknown table", head + "[jornal]\nkeep = \"1d\"\n", `c.toml:4: jornal: unknown key; did you mean journal?`},
@@ -75,6 +75,7 @@ func TestParseNamesEveryProblem(t *testing.T) {
 		{"secret of another table", head + "[webhook]\nwebhook_secret = \"hunter2\"\n", `c.toml:5: webhook.webhook_secret: secrets do not live in files`},
 
 		{"string wanted", head + "[webhook]\nlisten = 8460\n", `c.toml:5: webhook.listen: must be a string, in quotes`},
+		{"string wanted for the address", "[channels_config.nextcloud_talk]\nbase_url = 5\n", `c.toml:2: channels_config.nextcloud_talk.base_url: must be a string, in quotes`},
 		{"boolean wanted", head + "[webhook]\nrequire_signature = \"yes\"\n", `c.toml:5: webhook.require_signature: must be true or false, without quotes`},
 		{"list wanted", "[channels_config.nextcloud_talk]\nbase_url = \"https://a.example\"\nallowed_users = \"alice\"\n", `c.toml:3: channels_config.nextcloud_talk.allowed_users: must be a list of strings, such as ["alice", "bob"]`},
 		{"list of strings wanted", "[channels_config.nextcloud_talk]\nbase_url = \"https://a.example\"\nallowed_users = [\n  \"alice\",\n  5,\n]\n", `c.toml:3: channels_config.nextcloud_talk.allowed_users: must be a list of strings, such as ["alice", "bob"]`},
@@ -157,6 +158,7 @@ func TestValues(t *testing.T) {
 		{"http, link local", `base_url = "http://169.254.1.1"`, ""},
 		{"http, carrier NAT", `base_url = "http://100.101.102.103"`, ""},
 		{"http, mapped", `base_url = "http://[::ffff:10.0.0.1]"`, ""},
+		{"http, carrier NAT, mapped", `base_url = "http://[::ffff:100.64.0.1]"`, ""},
 		{"http, .local", `base_url = "http://cloud.local"`, ""},
 		{"http, .lan", `base_url = "http://cloud.lan"`, ""},
 		{"http, .internal", `base_url = "http://cloud.internal."`, ""},
@@ -165,7 +167,7 @@ func TestValues(t *testing.T) {
 		{"http, public name", `base_url = "http://cloud.example.com"`, "plain http to a public address: everybody on the way can read the messages and the app token"},
 		{"http, public address", `base_url = "http://8.8.8.8"`, "plain http to a public address: everybody on the way can read the messages and the app token"},
 		{"http, beside the carrier NAT", `base_url = "http://100.128.0.1"`, "plain http to a public address: everybody on the way can read the messages and the app token"},
-		{"http, lookalike", `base_url = "http://evil-local.example"`, "plain http to a public address: everybody on the way can read the messages and the app token"},
+		{"http, lookalike", `base_url = "http://cloud.notlan"`, "plain http to a public address: everybody on the way can read the messages and the app token"},
 		{"no scheme", `base_url = "cloud.example.com"`, bad},
 		{"other scheme", `base_url = "ftp://cloud.example.com"`, bad},
 		{"no host", `base_url = "https:///x"`, bad},
@@ -264,6 +266,32 @@ func TestValues(t *testing.T) {
 				t.Errorf("warnings %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+func TestSpan(t *testing.T) {
+	for text, want := range map[string]struct {
+		span Span
+		text string
+	}{
+		"30d":   {30 * day, "30d"},
+		"24h":   {day, "1d"},
+		"36h":   {36 * hour, "36h"},
+		"60m":   {hour, "1h"},
+		"90m":   {90 * minute, "90m"},
+		"007d":  {7 * day, "7d"},
+		"3650d": {3650 * day, "3650d"},
+	} {
+		var got Span
+		if err := got.UnmarshalText([]byte(text)); err != nil || got != want.span || got.String() != want.text {
+			t.Errorf("%s is %d, written %s, error %v", text, got, got, err)
+		}
+	}
+	for _, text := range []string{"", "d", "1", "1w", "1D", "59m", "0d", "3651d", "-1d", "1 d", "99999999999d"} {
+		var got Span
+		if err := got.UnmarshalText([]byte(text)); bridge.CodeOf(err) != bridge.CodeInvalid || got != 0 {
+			t.Errorf("%q is %s, error %v", text, got, err)
+		}
 	}
 }
 

@@ -207,6 +207,17 @@ func TestSaveThatFailsLeavesTheOldFile(t *testing.T) {
 	wantNames(t, dir, "config.toml", filepath.Base(long))
 }
 
+func TestReplaceThatFailsLeavesNothingBehind(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "taken", "by a folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := replace(dir, "taken", []byte("x")); err == nil {
+		t.Error("no error")
+	}
+	wantNames(t, dir, "taken")
+}
+
 func TestLoadSaysThatThereIsNoFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.toml")
 	_, _, err := Load(path)
@@ -221,8 +232,10 @@ func TestLoadSaysThatThereIsNoFile(t *testing.T) {
 }
 
 func TestLoadRefusesWhatIsNoFile(t *testing.T) {
-	if _, _, err := Load(t.TempDir()); bridge.CodeOf(err) != bridge.CodeUnavailable {
-		t.Errorf("error %v", err)
+	for _, path := range []string{t.TempDir(), os.DevNull} {
+		if _, _, err := Load(path); bridge.CodeOf(err) != bridge.CodeUnavailable {
+			t.Errorf("%s: error %v", path, err)
+		}
 	}
 }
 

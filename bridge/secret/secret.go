@@ -110,9 +110,8 @@ func Chain(env Environment, keychain bridge.SecretStore) *Store { return &Store{
 
 // Get returns the secret from the environment, else from the keychain.
 func (s *Store) Get(ctx context.Context, name string) (bridge.Secret, error) {
-	secret, err := s.env.Get(ctx, name)
-	if bridge.CodeOf(err) != bridge.CodeNotFound {
-		return secret, err
+	if secret, err := s.env.Get(ctx, name); err == nil {
+		return secret, nil
 	}
 	return s.keychain.Get(ctx, name)
 }

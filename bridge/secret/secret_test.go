@@ -65,11 +65,12 @@ func TestGenerate(t *testing.T) {
 	if len(counts) != 62 {
 		t.Errorf("%d different characters", len(counts))
 	}
-	// Each of 62 is drawn 1032 times on average, with a standard deviation of
-	// 32; eight of them are never exceeded, while a modulo of 256 would draw
-	// eight characters 1250 times.
+	// Each is drawn 1032 times on average, with a standard deviation of 32; six
+	// of them are never exceeded. The remainder of a byte alone would draw eight
+	// characters 1250 times.
+	const mean, most = n * 64 / 62, 6 * 32
 	for r, count := range counts {
-		if count < 1032-8*24 || count > 1032+8*24 {
+		if count < mean-most || count > mean+most {
 			t.Errorf("%c was drawn %d times", r, count)
 		}
 	}
