@@ -133,7 +133,11 @@ func (a *App) Run(ctx context.Context) error {
 	workers := a.supervisor("workers")
 	workers.Add(service{"worker", a.worker().Run})
 	workers.Add(service{"delivery", a.delivery().Run})
-	worked := workers.ServeBackground(working)
+	worked := make(chan struct{})
+	go func() {
+		defer close(worked)
+		_ = workers.Serve(working) // until stopWorking
+	}()
 
 	a.services = a.supervisor("perch")
 	a.serve(a.listener)
@@ -149,7 +153,7 @@ func (a *App) Run(ctx context.Context) error {
 
 	a.drain()
 	stopWorking()
-	<-worked // nothing but the end of working
+	<-worked
 	a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Title: bridge.Say("Perch has stopped")})
 	stopRecording()
 	return nil

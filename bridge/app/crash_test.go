@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asPerch) != "" {
 		os.Exit(cli.Main(context.Background(), os.Args[1:], cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}))
 	}
+	if addr := os.Getenv(asBare); addr != "" {
+		os.Exit(serveBare(addr))
+	}
 	os.Exit(m.Run())
 }
 

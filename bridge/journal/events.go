@@ -10,10 +10,12 @@ import (
 	"perch/bridge"
 )
 
+const putEvent = "INSERT INTO event (time, level, room, body) VALUES (?, ?, ?, ?)"
+
 // Record stores events and returns when they are on disk. Texts of messages
 // are left out if they are not kept.
 func (j *Journal) Record(ctx context.Context, events []bridge.Event) error {
-	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
+	done, err := j.writer.soon(ctx, func(ctx context.Context, db *database) error {
 		for _, e := range events {
 			if !j.storeText.Load() {
 				e.Text = ""
@@ -22,13 +24,15 @@ func (j *Journal) Record(ctx context.Context, events []bridge.Event) error {
 			if err != nil {
 				return err
 			}
-			if _, err := db.conn.ExecContext(ctx, "INSERT INTO event (time, level, room, body) VALUES (?, ?, ?, ?)",
-				millis(e.Time), int(e.Level), e.Room.Token, body); err != nil {
+			if _, err := db.putEvent.ExecContext(ctx, millis(e.Time), int(e.Level), e.Room.Token, body); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	if err == nil {
+		err = j.writer.wait(done)
+	}
 	return j.explain(err)
 }
 

@@ -28,6 +28,8 @@ const (
 	maxCachedText = 4096
 )
 
+const finishMessage = "UPDATE inbox SET state = ?, cause = ?, body = CASE WHEN ? THEN body END WHERE id = ?"
+
 const putMessage = `INSERT INTO inbox (server, room, message, nonce, received, state, body)
 VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
 
@@ -136,18 +138,18 @@ func (j *Journal) Finish(ctx context.Context, id int64, replies []bridge.Reply, 
 		state, why = messageFailed, cause.Error()
 	}
 	var queued []int64
-	err := j.writer.submit(ctx, &op{done: make(chan error, 1), bare: len(replies) == 0, run: func(ctx context.Context, db *database) error {
-		query := "UPDATE inbox SET state = ?, cause = ? WHERE id = ?"
-		if !j.storeText.Load() {
-			query = "UPDATE inbox SET state = ?, cause = ?, body = NULL WHERE id = ?"
+	finish := func(ctx context.Context, db *database) (err error) {
+		if _, err = db.finish.ExecContext(ctx, state, why, j.storeText.Load(), id); err == nil {
+			queued, err = j.insertReplies(ctx, db, id, replies)
 		}
-		if _, err := db.conn.ExecContext(ctx, query, state, why, id); err != nil {
-			return err
-		}
-		var err error
-		queued, err = j.insertReplies(ctx, db, id, replies)
 		return err
-	}})
+	}
+	var err error
+	if len(replies) > 0 {
+		err = j.writer.do(ctx, finish)
+	} else { // if this is lost in a crash, the message is handled again, and nothing is said twice
+		_, err = j.writer.soon(ctx, finish)
+	}
 	if err != nil {
 		return j.explain(err)
 	}

@@ -423,7 +423,8 @@ type database struct {
 	conn      *sql.Conn
 	readers   *sql.DB
 
-	putMessage *sql.Stmt
+	// Statements on conn that are used for every message.
+	putMessage, finish, putEvent *sql.Stmt
 }
 
 func openDatabase(ctx context.Context, path string) (*database, error) {
@@ -442,7 +443,7 @@ func openDatabase(ctx context.Context, path string) (*database, error) {
 	db.readers.SetMaxOpenConns(2)
 	if db.conn, err = db.writePool.Conn(ctx); err == nil {
 		if err = db.migrate(ctx); err == nil {
-			db.putMessage, err = db.conn.PrepareContext(ctx, putMessage)
+			err = db.prepare(ctx)
 		}
 	}
 	if err != nil {
@@ -471,10 +472,24 @@ func (db *database) migrate(ctx context.Context) error {
 	return err
 }
 
+func (db *database) prepare(ctx context.Context) (err error) {
+	for _, s := range []struct {
+		stmt **sql.Stmt
+		text string
+	}{{&db.putMessage, putMessage}, {&db.finish, finishMessage}, {&db.putEvent, putEvent}} {
+		if *s.stmt, err = db.conn.PrepareContext(ctx, s.text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (db *database) close() error {
 	var errs []error
-	if db.putMessage != nil {
-		errs = append(errs, db.putMessage.Close())
+	for _, s := range []*sql.Stmt{db.putMessage, db.finish, db.putEvent} {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
 	}
 	if db.conn != nil {
 		errs = append(errs, db.conn.Close())

@@ -5,18 +5,25 @@ import (
 	"errors"
 	"io/fs"
 	"sync/atomic"
+	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// maxBatch bounds how many operations share one commit.
-const maxBatch = 256
+const (
+	// maxBatch bounds how many operations share one commit.
+	maxBatch = 256
+	// patience is how long an operation that can wait does so for others with
+	// which to share a commit.
+	patience = 50 * time.Millisecond
+)
 
 // writer is the one goroutine that writes. Whatever waits when it is free goes
 // into one transaction, so that many waiting requests share one fsync.
 type writer struct {
 	ops      chan *op
+	later    chan *op      // those that can wait
 	quit     chan struct{} // closed by close
 	finished chan struct{} // closed when the goroutine has ended
 	db       atomic.Pointer[database]
@@ -37,6 +44,7 @@ type op struct {
 func newWriter(ctx context.Context, db *database, recover func(*database, error) (*database, error)) *writer {
 	w := &writer{
 		ops:      make(chan *op, maxBatch),
+		later:    make(chan *op, 4*maxBatch),
 		quit:     make(chan struct{}),
 		finished: make(chan struct{}),
 		recover:  recover,
@@ -54,20 +62,40 @@ func (w *writer) do(ctx context.Context, run func(ctx context.Context, db *datab
 	return w.submit(ctx, &op{run: run, done: make(chan error, 1)})
 }
 
-func (w *writer) submit(ctx context.Context, o *op) error {
+// soon runs a change in the next transaction, for which it waits a moment
+// unless somebody is in a hurry. It returns when the change is on its way; the
+// channel tells when it is on disk.
+func (w *writer) soon(ctx context.Context, run func(ctx context.Context, db *database) error) (<-chan error, error) {
+	o := &op{run: run, done: make(chan error, 1)}
+	return o.done, w.enqueue(ctx, w.later, o)
+}
+
+func (w *writer) enqueue(ctx context.Context, queue chan *op, o *op) error {
 	select {
-	case w.ops <- o:
+	case queue <- o:
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-w.quit:
 		return errClosed
 	}
+}
+
+func (w *writer) submit(ctx context.Context, o *op) error {
+	if err := w.enqueue(ctx, w.ops, o); err != nil {
+		return err
+	}
+	return w.wait(o.done)
+}
+
+// wait waits for an operation that is on its way.
+func (w *writer) wait(done <-chan error) error {
 	select {
-	case err := <-o.done:
+	case err := <-done:
 		return err
 	case <-w.finished:
 		select {
-		case err := <-o.done:
+		case err := <-done:
 			return err
 		default:
 			return errClosed
@@ -85,22 +113,53 @@ func (w *writer) close() error {
 func (w *writer) loop(ctx context.Context) {
 	defer close(w.finished)
 	batch := make([]*op, 0, maxBatch)
+	wait := time.NewTimer(patience)
+	defer wait.Stop()
 	for {
+		batch = batch[:0]
 		select {
 		case o := <-w.ops:
-			batch = append(batch[:0], o)
+			batch = append(batch, o)
+		case o := <-w.later:
+			wait.Reset(patience)
+			batch = w.gather(append(batch, o), wait.C)
 		case <-w.quit:
-			for len(w.ops) > 0 {
-				w.commit(ctx, []*op{<-w.ops})
+			for len(w.ops)+len(w.later) > 0 {
+				w.commit(ctx, w.take(batch))
 			}
 			w.err = w.db.Load().close()
 			return
 		}
-		for len(batch) < maxBatch && len(w.ops) > 0 {
-			batch = append(batch, <-w.ops)
-		}
-		w.commit(ctx, batch)
+		w.commit(ctx, w.take(batch))
 	}
+}
+
+// gather adds operations that can wait, until one comes that cannot.
+func (w *writer) gather(batch []*op, timeout <-chan time.Time) []*op {
+	for len(batch) < maxBatch {
+		select {
+		case o := <-w.later:
+			batch = append(batch, o)
+		case o := <-w.ops:
+			return append(batch, o)
+		case <-timeout:
+			return batch
+		case <-w.quit:
+			return batch
+		}
+	}
+	return batch
+}
+
+// take adds what is there.
+func (w *writer) take(batch []*op) []*op {
+	for len(batch) < maxBatch && len(w.ops) > 0 {
+		batch = append(batch, <-w.ops)
+	}
+	for len(batch) < maxBatch && len(w.later) > 0 {
+		batch = append(batch, <-w.later)
+	}
+	return batch
 }
 
 // commit writes a batch. If it fails, each operation is tried alone, so that
