@@ -61,6 +61,9 @@ type App struct {
 
 	services *suture.Supervisor // of what brings work; while Run runs
 	listener *listener
+
+	instance string // tells this process from any other
+	notes    notes
 }
 
 // Open takes the home and the port for this process, and reads the
@@ -73,6 +76,9 @@ func Open(ctx context.Context, o Options) (*App, error) {
 		return nil, err
 	}
 	if a.listener, err = a.bind(ctx, a.current.Load().config.Webhook.Listen); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	if err = a.journal.Note(ctx, noteInstance, a.instance); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
@@ -91,6 +97,7 @@ func open(ctx context.Context, o Options) (*App, error) {
 		started:  time.Now(),
 		reload:   make(chan struct{}, 1),
 		refresh:  make(chan struct{}, 1),
+		instance: newInstance(),
 	}
 	a.maxLength.Store(talk.DefaultMaxLength)
 	if a.lock, err = takeHome(o.Home); err != nil {
@@ -214,17 +221,19 @@ func (a *App) serve(l *listener) {
 	handler := webhook.NewHandler(webhook.Options{
 		Settings: func() webhook.Settings { return a.current.Load().webhook() },
 		Verify:   talk.Verify,
+		Sign:     talk.Sign,
+		Instance: a.instance,
 		Decode: func(r webhook.Request) (bridge.Message, error) {
 			return talk.Decode(r.Body, talk.Origin{
 				Server: a.current.Load().config.Talk.BaseURL,
 				Nonce:  r.Random, Backend: r.Backend, ReceivedAt: r.ReceivedAt,
 			})
 		},
-		Intake: &pipeline.Intake{
+		Intake: noting{a, &pipeline.Intake{
 			Inbox:   a.journal,
 			Allowed: func() pipeline.AllowList { return a.current.Load().config.Talk.AllowedUsers },
 			Sink:    a.Bus,
-		},
+		}},
 		Sink: a.Bus,
 	})
 	a.Bus.Publish(bridge.Event{

@@ -80,7 +80,7 @@ func startBare(b *testing.B) (addr string) {
 		b.Fatal(err)
 	}
 	addr = unusedAddr(b)
-	startProcess(b, exec.CommandContext(b.Context(), self), addr, asBare+"="+addr)
+	startProcess(b, exec.Command(self), addr, asBare+"="+addr)
 	return addr
 }
 
@@ -112,7 +112,7 @@ func buildPerch(b *testing.B) (path string) {
 
 func startPerch(b *testing.B, program string, h benchHome) *exec.Cmd {
 	b.Helper()
-	cmd := exec.CommandContext(b.Context(), program, "run")
+	cmd := exec.Command(program, "run")
 	startProcess(b, cmd, h.addr, "PERCH_HOME="+h.dir, "PERCH_WEBHOOK_SECRET="+key, "PERCH_APP_TOKEN=x")
 	return cmd
 }

@@ -69,7 +69,7 @@ func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []co
 
 func (s *settings) read(ctx context.Context, store bridge.SecretStore, name string) bridge.Secret {
 	secret, err := store.Get(ctx, name)
-	if err != nil && bridge.CodeOf(err) != bridge.CodeNotFound {
+	if needed := name == bridge.WebhookSecret || s.config.Talk.ReplyAs == config.User; err != nil && needed && bridge.CodeOf(err) != bridge.CodeNotFound {
 		s.secretErr = err
 	}
 	return secret

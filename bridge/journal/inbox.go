@@ -2,9 +2,7 @@ package journal
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -45,15 +43,12 @@ func (j *Journal) Put(ctx context.Context, m bridge.Message) (fresh bool, err er
 	if err != nil {
 		return false, j.explain(err)
 	}
-	var nonce any
-	if m.Nonce != "" {
-		nonce = hashNonce(m.Nonce)
-	}
+	nonce := sql.NullInt64{Int64: hashNonce(m.Nonce), Valid: m.Nonce != ""}
+	key := hashKey(m.Key)
 	state := messageWaiting
 	var id int64
 	put := func(ctx context.Context, db *database) error {
-		if j.isPruned(server, m.Key) {
-			fresh = false
+		if fresh = false; j.isPruned(server, m.Key) || nonce.Valid && j.nonces.usedBy(nonce.Int64, key) {
 			return nil
 		}
 		if j.echoes.Load() {
@@ -67,10 +62,11 @@ func (j *Journal) Put(ctx context.Context, m bridge.Message) (fresh bool, err er
 		}
 		n, err := r.RowsAffected()
 		if err != nil || n == 0 {
-			fresh = false
 			return err
 		}
-		fresh = true
+		if fresh = true; nonce.Valid {
+			j.nonces.add(nonce.Int64, key)
+		}
 		id, err = r.LastInsertId()
 		return err
 	}
@@ -137,16 +133,24 @@ func (j *Journal) Finish(ctx context.Context, id int64, replies []bridge.Reply, 
 	if cause != nil {
 		state, why = messageFailed, cause.Error()
 	}
-	var queued []int64
-	finish := func(ctx context.Context, db *database) (err error) {
-		if _, err = db.finish.ExecContext(ctx, state, why, j.storeText.Load(), id); err == nil {
-			queued, err = j.insertReplies(ctx, db, id, replies)
+	finish := func(ctx context.Context, db *database) error {
+		_, err := db.finish.ExecContext(ctx, state, why, j.storeText.Load(), id)
+		if err == nil && id%advanceEvery == 0 {
+			err = db.advance(ctx)
 		}
 		return err
 	}
+	var queued []int64
 	var err error
 	if len(replies) > 0 {
-		err = j.writer.do(ctx, finish)
+		err = j.writer.do(ctx, func(ctx context.Context, db *database) error {
+			if err := finish(ctx, db); err != nil {
+				return err
+			}
+			var err error
+			queued, err = j.insertReplies(ctx, db, id, replies)
+			return err
+		})
 	} else { // if this is lost in a crash, the message is handled again, and nothing is said twice
 		_, err = j.writer.soon(ctx, finish)
 	}
@@ -156,6 +160,32 @@ func (j *Journal) Finish(ctx context.Context, id int64, replies []bridge.Reply, 
 	j.queueReplies(queued, replies)
 	j.inbox.done(id)
 	return nil
+}
+
+// advanceEvery is after how many messages it is noted where the waiting ones begin.
+const advanceEvery = 512
+
+// waitingFrom returns an id below which no message waits.
+func (db *database) waitingFrom(ctx context.Context) (int64, error) {
+	value, err := db.meta(ctx, "waiting")
+	if err != nil || value == "" {
+		return 0, err
+	}
+	return strconv.ParseInt(value, 10, 64)
+}
+
+// advance notes below which id no message waits.
+func (db *database) advance(ctx context.Context) error {
+	from, err := db.waitingFrom(ctx)
+	if err != nil {
+		return err
+	}
+	row := db.conn.QueryRowContext(ctx, `SELECT COALESCE(
+		(SELECT id FROM inbox WHERE id >= ? AND state = 0 ORDER BY id LIMIT 1), (SELECT max(id) + 1 FROM inbox), 0)`, from)
+	if err := row.Scan(&from); err != nil {
+		return err
+	}
+	return db.setMeta(ctx, "waiting", strconv.FormatInt(from, 10))
 }
 
 // Release implements bridge.Inbox.
@@ -201,9 +231,4 @@ func (j *Journal) isPruned(server int64, key bridge.Key) bool {
 	}
 	id, err := strconv.ParseInt(key.ID, 10, 64)
 	return err == nil && id <= floor
-}
-
-func hashNonce(nonce string) int64 {
-	sum := sha256.Sum256([]byte(nonce))
-	return int64(binary.LittleEndian.Uint64(sum[:8])) //nolint:gosec // 64 bits, whatever their sign
 }

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -51,6 +52,8 @@ type Journal struct {
 	writer *writer
 	inbox  *lanes[*bridge.Message]
 	outbox *lanes[struct{}]
+
+	nonces nonces // the writer's
 
 	storeText atomic.Bool
 	echoes    atomic.Bool
@@ -256,6 +259,9 @@ func (j *Journal) load(ctx context.Context, db *database) error {
 	if err := j.loadSeen(ctx, db); err != nil {
 		return err
 	}
+	if err := j.loadNonces(ctx, db); err != nil {
+		return err
+	}
 	if j.guest {
 		return nil
 	}
@@ -270,7 +276,11 @@ func (j *Journal) load(ctx context.Context, db *database) error {
 	if err := j.loadOutbox(ctx, db); err != nil {
 		return err
 	}
-	return db.each(ctx, "SELECT id, room FROM inbox WHERE state = 0 ORDER BY id", func(scan scanner) error {
+	from, err := db.waitingFrom(ctx)
+	if err != nil {
+		return err
+	}
+	return db.each(ctx, "SELECT id, room FROM inbox WHERE id >= ? AND state = 0 ORDER BY id", func(scan scanner) error {
 		var id int64
 		var room string
 		if err := scan(&id, &room); err != nil {
@@ -278,7 +288,22 @@ func (j *Journal) load(ctx context.Context, db *database) error {
 		}
 		j.inbox.add(room, id, nil, time.Time{})
 		return nil
-	})
+	}, from)
+}
+
+func (j *Journal) loadNonces(ctx context.Context, db *database) error {
+	var newest []int64
+	err := db.each(ctx, "SELECT nonce FROM inbox WHERE nonce IS NOT NULL ORDER BY id DESC LIMIT ?", func(scan scanner) error {
+		var nonce int64
+		err := scan(&nonce)
+		newest = append(newest, nonce)
+		return err
+	}, maxLoadedNonces)
+	j.nonces = nonces{}
+	for _, nonce := range slices.Backward(newest) {
+		j.nonces.add(nonce, 0)
+	}
+	return err
 }
 
 // catchUp takes over what another process wrote.

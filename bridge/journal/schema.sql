@@ -6,20 +6,21 @@ CREATE TABLE server (
 	url TEXT NOT NULL UNIQUE
 ) STRICT;
 
--- Every message that a webhook brought, in the order of arrival.
+-- Every message that a webhook brought, in the order of arrival. It has no index
+-- that is not needed to tell a message that comes again: each would cost every
+-- commit a page. Where the waiting ones begin stands in meta.
 CREATE TABLE inbox (
 	id       INTEGER PRIMARY KEY,
 	server   INTEGER NOT NULL REFERENCES server,
 	room     TEXT NOT NULL,             -- conversation token
 	message  TEXT NOT NULL,             -- message id
-	nonce    INTEGER UNIQUE,            -- hash of the webhook's random; NULL without one
+	nonce    INTEGER,                   -- hash of the webhook's random; NULL without one
 	received INTEGER NOT NULL,          -- Unix milliseconds
 	state    INTEGER NOT NULL,          -- 0 waiting, 1 handled, 2 failed, 3 our own reply come back
 	body     BLOB,                      -- bridge.Message as JSON; NULL once handled if texts are not kept
 	cause    TEXT,                      -- of state 2
 	UNIQUE (server, room, message)
 ) STRICT;
-CREATE INDEX inbox_waiting ON inbox (id) WHERE state = 0;
 
 -- What is left of a room's messages that retention removed: the highest id, so
 -- that none of them is ever taken for a new one.
@@ -56,7 +57,7 @@ CREATE TABLE event (
 	body  BLOB NOT NULL                 -- bridge.Event as JSON
 ) STRICT;
 
--- Single values: hold, salt, settings.
+-- Single values: hold, resumed, salt, settings, waiting.
 CREATE TABLE meta (
 	key   TEXT PRIMARY KEY,
 	value TEXT NOT NULL

@@ -24,6 +24,8 @@ const (
 type writer struct {
 	ops      chan *op
 	later    chan *op      // those that can wait
+	flush    chan struct{} // one token: they have waited long enough
+	armed    atomic.Bool   // the token is on its way
 	quit     chan struct{} // closed by close
 	finished chan struct{} // closed when the goroutine has ended
 	db       atomic.Pointer[database]
@@ -45,6 +47,7 @@ func newWriter(ctx context.Context, db *database, recover func(*database, error)
 	w := &writer{
 		ops:      make(chan *op, maxBatch),
 		later:    make(chan *op, 4*maxBatch),
+		flush:    make(chan struct{}, 1),
 		quit:     make(chan struct{}),
 		finished: make(chan struct{}),
 		recover:  recover,
@@ -67,7 +70,17 @@ func (w *writer) do(ctx context.Context, run func(ctx context.Context, db *datab
 // channel tells when it is on disk.
 func (w *writer) soon(ctx context.Context, run func(ctx context.Context, db *database) error) (<-chan error, error) {
 	o := &op{run: run, done: make(chan error, 1)}
-	return o.done, w.enqueue(ctx, w.later, o)
+	err := w.enqueue(ctx, w.later, o)
+	if !w.armed.Swap(true) {
+		time.AfterFunc(patience, func() {
+			w.armed.Store(false)
+			select {
+			case w.flush <- struct{}{}:
+			default:
+			}
+		})
+	}
+	return o.done, err
 }
 
 func (w *writer) enqueue(ctx context.Context, queue chan *op, o *op) error {
@@ -113,51 +126,35 @@ func (w *writer) close() error {
 func (w *writer) loop(ctx context.Context) {
 	defer close(w.finished)
 	batch := make([]*op, 0, maxBatch)
-	wait := time.NewTimer(patience)
-	defer wait.Stop()
-	for {
+	for open := true; open; {
 		batch = batch[:0]
+		// Those that can wait are taken when their time is up or their queue fills.
+		later := w.later
+		if len(later) < maxBatch {
+			later = nil
+		}
 		select {
 		case o := <-w.ops:
-			batch = append(batch, o)
-		case o := <-w.later:
-			wait.Reset(patience)
-			batch = w.gather(append(batch, o), wait.C)
+			batch = take(append(batch, o), w.ops)
+		case o := <-later:
+			batch = take(append(batch, o), w.later)
+		case <-w.flush:
+			batch = take(batch, w.later)
 		case <-w.quit:
-			for len(w.ops)+len(w.later) > 0 {
-				w.commit(ctx, w.take(batch))
-			}
-			w.err = w.db.Load().close()
-			return
+			open = false
 		}
-		w.commit(ctx, w.take(batch))
+		w.commit(ctx, batch)
 	}
+	for len(w.ops)+len(w.later) > 0 {
+		w.commit(ctx, take(take(batch[:0], w.ops), w.later))
+	}
+	w.err = w.db.Load().close()
 }
 
-// gather adds operations that can wait, until one comes that cannot.
-func (w *writer) gather(batch []*op, timeout <-chan time.Time) []*op {
-	for len(batch) < maxBatch {
-		select {
-		case o := <-w.later:
-			batch = append(batch, o)
-		case o := <-w.ops:
-			return append(batch, o)
-		case <-timeout:
-			return batch
-		case <-w.quit:
-			return batch
-		}
-	}
-	return batch
-}
-
-// take adds what is there.
-func (w *writer) take(batch []*op) []*op {
-	for len(batch) < maxBatch && len(w.ops) > 0 {
-		batch = append(batch, <-w.ops)
-	}
-	for len(batch) < maxBatch && len(w.later) > 0 {
-		batch = append(batch, <-w.later)
+// take adds what waits in a queue, up to maxBatch.
+func take(batch []*op, queue <-chan *op) []*op {
+	for len(batch) < maxBatch && len(queue) > 0 {
+		batch = append(batch, <-queue)
 	}
 	return batch
 }
@@ -165,6 +162,9 @@ func (w *writer) take(batch []*op) []*op {
 // commit writes a batch. If it fails, each operation is tried alone, so that
 // one that cannot be done does not take the others with it.
 func (w *writer) commit(ctx context.Context, batch []*op) {
+	if len(batch) == 0 {
+		return
+	}
 	err := w.transact(ctx, batch)
 	if isCorrupt(err) {
 		db, failed := w.recover(w.db.Load(), err)
