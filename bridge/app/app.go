@@ -78,7 +78,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	if a.listener, err = a.bind(ctx, a.current.Load().config.Webhook.Listen); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
-	if err = a.journal.Note(ctx, noteInstance, a.instance); err != nil {
+	if err = a.journal.Note(ctx, noteInstance, a.instance+" "+strconv.Itoa(os.Getpid())); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil

@@ -196,6 +196,7 @@ func (l *load) run(b *testing.B, url string, clients int, d time.Duration) resul
 }
 
 func signed(b *testing.B, url string, room int, id int64) *http.Request {
+	b.Helper()
 	body := fmt.Appendf(nil, `{"type":"Create","actor":{"type":"Person","id":"users\/alice","name":"alice","talkParticipantType":"1"},`+
 		`"object":{"type":"Note","id":"%d","name":"message","content":"{\"message\":\"hello **bot** number %d\",\"parameters\":[]}","mediaType":"text\/markdown"},`+
 		`"target":{"type":"Collection","id":"room%d","name":"Kitchen"}}`, id, id, room)

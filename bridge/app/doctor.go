@@ -42,13 +42,14 @@ type CheckOptions struct {
 // order in which a message meets them. They run beside a running Perch, or
 // alone. end must be called after them.
 func Checks(o CheckOptions) (checks []bridge.Check, end func()) {
-	if o.Lookup == nil {
-		o.Lookup = net.DefaultResolver.LookupHost
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	e := &exam{CheckOptions: o, instance: newInstance()}
+	e.dial = e.dialByLookup
+	if e.Lookup == nil {
+		e.Lookup, e.dial = net.DefaultResolver.LookupHost, (&net.Dialer{}).DialContext
+	}
+	if e.Now == nil {
+		e.Now = time.Now
+	}
 	check := func(id, title string, run func(ctx context.Context) bridge.Result, needs ...string) {
 		checks = append(checks, bridge.Check{ID: id, Title: bridge.Say(title), Needs: needs, Run: run})
 	}
@@ -77,6 +78,8 @@ func Checks(o CheckOptions) (checks []bridge.Check, end func()) {
 // exam is an examination: what the checks find out for those that need them.
 type exam struct {
 	CheckOptions
+
+	dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	mu     sync.Mutex // of what checks that do not need one another share
 	loaded bool
@@ -150,7 +153,7 @@ func (e *exam) talk(ctx context.Context) (talk.Doctor, error) {
 		ConfigFile: file, SaveCAAs: config.CAFilePath(file), Address: e.address(cfg), Lookup: e.Lookup, Now: e.Now,
 	}
 	options := talk.Options{
-		BaseURL: cfg.Talk.BaseURL, ReplyAs: string(cfg.Talk.ReplyAs), UserAgent: "Perch/" + e.Version,
+		BaseURL: cfg.Talk.BaseURL, ReplyAs: string(cfg.Talk.ReplyAs), UserAgent: "Perch/" + e.Version, Dial: e.dial,
 		Secret: e.key(ctx, bridge.WebhookSecret), AppToken: e.key(ctx, bridge.AppToken),
 	}
 	e.mu.Lock()
@@ -308,8 +311,30 @@ func (e *exam) clock(ctx context.Context) bridge.Result {
 func (e *exam) probe(ctx context.Context) webhook.Probe {
 	return webhook.Probe{
 		Sign: talk.Sign, Secret: e.key(ctx, bridge.WebhookSecret),
-		Client: &http.Transport{DisableKeepAlives: true},
+		Client: &http.Transport{DisableKeepAlives: true, DialContext: e.dial, Proxy: http.ProxyFromEnvironment},
 	}
+}
+
+// dialByLookup connects as net.Dialer does, with our own look-up of names.
+func (e *exam) dialByLookup(ctx context.Context, network, addr string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	addresses := []string{host}
+	if net.ParseIP(host) == nil {
+		if addresses, err = e.Lookup(ctx, host); err != nil {
+			return nil, err
+		}
+	}
+	err = &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	for _, address := range addresses {
+		var conn net.Conn
+		if conn, err = (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(address, port)); err == nil {
+			return conn, nil
+		}
+	}
+	return nil, err
 }
 
 // listener finds the listener of the running Perch, or, if there is none,
@@ -323,13 +348,10 @@ func (e *exam) listener(ctx context.Context) bridge.Result {
 		return bridge.Passed(bridge.Say("%s is free; Perch is not running, so the doctor listens there for now", e.addr))
 	}
 	e.addr = cfg.Webhook.Listen
-	if running := e.noted(ctx, noteInstance); running != "" {
-		if probe := e.probe(ctx); !probe.Secret.IsZero() {
-			answer, err := probe.Ask(ctx, e.selfURL(cfg), false)
-			if err == nil && answer.Instance == running {
-				e.instance = running
-				return bridge.Passed(bridge.Say("%s, held by the running Perch", e.addr))
-			}
+	if running, pid, _ := strings.Cut(e.noted(ctx, noteInstance), " "); running != "" {
+		if probe := e.probe(ctx); webhook.Holds(pid, e.addr) || !probe.Secret.IsZero() && probe.IsInstance(ctx, e.selfURL(cfg), running) {
+			e.instance = running
+			return bridge.Passed(bridge.Say("%[1]s, held by the running Perch (process %[2]s)", e.addr, pid))
 		}
 	}
 	return webhook.DiagnoseBusy(err, cfg.Webhook.Listen, e.Home.ConfigFile())
@@ -382,7 +404,7 @@ func (e *exam) selfPost(ctx context.Context) bridge.Result {
 	if probe.Secret.IsZero() {
 		return bridge.Skipped(bridge.Say("needs a webhook secret"))
 	}
-	return probe.DiagnoseSelfPost(ctx, e.selfURL(cfg), cfg.Webhook.RequireSignature)
+	return probe.DiagnoseSelfPost(ctx, e.selfURL(cfg), cfg.Webhook.RequireSignature, e.Home.ConfigFile())
 }
 
 func (e *exam) publicURL(ctx context.Context) bridge.Result {
@@ -401,7 +423,6 @@ func (e *exam) publicURL(ctx context.Context) bridge.Result {
 		}
 		cfg.Webhook.Listen = e.addr // also where the port is any
 	}
-	probe.Client.Proxy = http.ProxyFromEnvironment
 	if e.RootCAs != nil {
 		probe.Client.TLSClientConfig = &tls.Config{RootCAs: e.RootCAs, MinVersion: tls.VersionTLS12}
 	}

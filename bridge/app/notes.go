@@ -4,14 +4,18 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
+	"log/slog"
 	"sync"
 
 	"perch/bridge"
+	"perch/bridge/config"
+	"perch/bridge/journal"
 )
 
 // Names of what the journal remembers for the doctor and for occ.
 const (
-	noteInstance  = "instance"  // of the process that listened last
+	noteInstance  = "instance"  // of the process that listened last, and its id
 	noteBackend   = "backend"   // what the server called itself in the last webhook
 	noteInstalled = "installed" // our address when the last webhook came: the one that Talk has
 )
@@ -65,4 +69,31 @@ func (a *App) note(ctx context.Context, name, value string) {
 		a.notes.last = map[string]string{}
 	}
 	a.notes.last[name] = value
+}
+
+// InstalledAddress returns the address of the webhook that Talk last used, so
+// the one that the bot is installed with; empty if no signed webhook came yet.
+func InstalledAddress(ctx context.Context, home config.Home) (string, error) {
+	j, err := journal.Open(ctx, home.JournalFile(), journal.Options{Guest: true})
+	if bridge.CodeOf(err) == bridge.CodeNotFound {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	address, err := j.Noted(ctx, noteInstalled)
+	return address, errors.Join(err, j.Close())
+}
+
+// warnOfMove says so if Talk has the bot at another address than the present
+// one.
+func (a *App) warnOfMove(ctx context.Context) {
+	now := a.current.Load().config.Webhook.Address()
+	if old, err := a.journal.Noted(ctx, noteInstalled); err == nil && old != "" && old != now {
+		a.Bus.Publish(bridge.Event{
+			Stage: bridge.StageApp, Level: slog.LevelWarn,
+			Title: bridge.Say("Talk has the bot at %[1]s; its address is now %[2]s", old, now),
+			Hint:  bridge.Say("On your server, install it anew: occ talk:bot:uninstall --url='%s', then what this prints: perch occ --show-secret", old),
+		})
+	}
 }

@@ -96,6 +96,7 @@ func (a *App) apply(ctx context.Context, cfg config.Config, problems []config.Pr
 	}
 	request(a.refresh)
 	s.remind(a.Bus)
+	a.warnOfMove(ctx)
 	if changed {
 		return a.journal.Resume(ctx) // what was refused before may be taken now
 	}

@@ -498,15 +498,14 @@ func (db *database) migrate(ctx context.Context) error {
 }
 
 func (db *database) prepare(ctx context.Context) (err error) {
-	for _, s := range []struct {
-		stmt **sql.Stmt
-		text string
-	}{{&db.putMessage, putMessage}, {&db.finish, finishMessage}, {&db.putEvent, putEvent}} {
-		if *s.stmt, err = db.conn.PrepareContext(ctx, s.text); err != nil {
-			return err
-		}
+	if db.putMessage, err = db.conn.PrepareContext(ctx, putMessage); err != nil {
+		return err
 	}
-	return nil
+	if db.finish, err = db.conn.PrepareContext(ctx, finishMessage); err != nil {
+		return err
+	}
+	db.putEvent, err = db.conn.PrepareContext(ctx, putEvent)
+	return err
 }
 
 func (db *database) close() error {

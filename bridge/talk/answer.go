@@ -46,13 +46,23 @@ func (a answer) ocs() (json.RawMessage, error) {
 	return nil, a.refusal()
 }
 
+// taken reports whether a says that a post was taken. Its status says so, unless
+// it comes with a web page: then it is not Talk that speaks.
+func (a answer) taken() bool { return a.status/100 == 2 && !a.isPage() }
+
 // fromTalk reports whether a is the answer of Talk (or of Nextcloud's own
 // checks before it) to a request that it understood and refused. All else is
 // about the server, the network or what stands between, and not about the request.
 func (a answer) fromTalk() bool {
-	var o ocs
 	return a.status/100 == 4 && a.status != http.StatusTooManyRequests &&
-		(a.status == http.StatusRequestEntityTooLarge || json.Unmarshal(a.body, &o) == nil && o.OCS != nil)
+		(a.status == http.StatusRequestEntityTooLarge || !a.isPage() && !a.wantsHTTPS())
+}
+
+// wantsHTTPS reports whether a web server says that it was asked without TLS:
+// Apache and nginx in a page, Go in a line.
+func (a answer) wantsHTTPS() bool {
+	return a.status == http.StatusBadRequest &&
+		(bytes.Contains(a.body, []byte("plain HTTP")) || bytes.Contains(a.body, []byte("HTTP request to an HTTPS server")))
 }
 
 // refusal returns what an answer means that is not what was asked for.
@@ -79,10 +89,10 @@ func (a answer) refusal() error {
 			e.Text = bridge.Say("%[1]s, or a proxy before it, failed with status %[2]s and a web page", host, status)
 			e.Hint = bridge.Say("The log of the web server or proxy says why.")
 		}
-	case a.status == http.StatusBadRequest && bytes.Contains(a.body, []byte("plain HTTP")):
+	case a.wantsHTTPS():
 		e.Text = bridge.Say("%s expects https", host)
 		e.Hint = bridge.Say("Set base_url to an address with https: base_url = %s", strconv.Quote("https://"+host+a.base.Path))
-	case a.status == http.StatusBadRequest && a.isPage():
+	case a.status == http.StatusBadRequest && (a.isPage() || a.isUntrusted()):
 		e.Text = bridge.Say("Nextcloud does not answer to the name %s: it is not among its trusted domains", host)
 		e.Hint = bridge.Say("On the server, look at the list with: occ config:system:get trusted_domains. Then add the name with the next free number as N: occ config:system:set trusted_domains N --value=%s", host)
 	case a.fromTalk():
@@ -94,8 +104,9 @@ func (a answer) refusal() error {
 			e.Hint = bridge.Say("Create a new app password in Nextcloud (Settings, Security) and store it: perch secret set app_token. Then send what is waiting: perch retry")
 		}
 	case a.status == http.StatusUnauthorized || a.status == http.StatusProxyAuthRequired:
+		e.Code = bridge.CodeUnauthorized // whoever it is: asking again makes it worse
 		e.Text = bridge.Say("Something before %s, perhaps a proxy, asks for a password", host)
-		e.Hint = bridge.Say("Let the paths /ocs/ and /status.php pass without it.")
+		e.Hint = bridge.Say("Let the paths /ocs/ and /status.php pass without it. Then send what is waiting: perch retry")
 	default:
 		e.Text = bridge.Say("What answers at %[1]s, with status %[2]s, is not Nextcloud", host, status)
 		e.Hint = bridge.Say("Is base_url the address at which you open Nextcloud? Here it is %s", strconv.Quote(a.base.String()))

@@ -35,6 +35,8 @@ type Options struct {
 	ReplyAs   string         // ReplyAsBot or ReplyAsUser; empty: ReplyAsBot
 	RootCAs   *x509.CertPool // who is trusted to name servers; nil: those that the system trusts
 	UserAgent string
+	// Dial connects to servers; nil: as the system does, for dialTimeout at most.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Client asks one Nextcloud server. It is safe for concurrent use, and every
@@ -83,12 +85,15 @@ func NewClient(o Options) (*Client, error) {
 			Hint: bridge.Say(`Set reply_as to "bot" or "user".`),
 		}
 	}
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
 	return &Client{
 		options: o,
 		base:    base,
 		transport: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			DialContext:            o.Dial,
 			TLSClientConfig:        &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    tlsTimeout,
 			ResponseHeaderTimeout:  answerTimeout,
@@ -194,10 +199,13 @@ func (c *Client) sendAsBot(ctx context.Context, r bridge.Reply, q request, reply
 	if err != nil {
 		return err
 	}
-	if _, err = a.ocs(); err != nil && a.fromTalk() {
+	switch {
+	case a.taken():
+		return nil
+	case a.fromTalk():
 		return refusedBot(r, a)
 	}
-	return err
+	return a.refusal()
 }
 
 func (c *Client) sendAsUser(ctx context.Context, r bridge.Reply, q request, replyTo int64) (messageID string, err error) {
@@ -211,21 +219,22 @@ func (c *Client) sendAsUser(ctx context.Context, r bridge.Reply, q request, repl
 	if err != nil {
 		return "", err
 	}
-	data, err := a.ocs()
-	if err != nil {
-		if !a.fromTalk() {
-			return "", err
-		}
+	switch {
+	case a.taken():
+	case a.fromTalk():
 		if badToken := c.badToken(ctx, a); badToken != nil {
 			return "", badToken
 		}
 		return "", refusedUser(r, a)
+	default:
+		return "", a.refusal()
 	}
-	if r.Reaction != "" {
-		return "", nil
+	data, err := a.ocs()
+	if err != nil || r.Reaction != "" {
+		return "", nil //nolint:nilerr // it was posted, whatever the data says
 	}
 	var posted chatMessage
-	_ = json.Unmarshal(data, &posted) // It was posted, whatever the data says.
+	_ = json.Unmarshal(data, &posted)
 	return string(posted.ID), nil
 }
 

@@ -374,11 +374,12 @@ func TestAnswers(t *testing.T) {
 		{"proxy refuses the length", asBot, always(413, html, page), bridge.CodeRejected, "longer", "proxy"},
 		{"proxy throttles", asUser, always(429, html, page), bridge.CodeThrottled, "no more requests", "security:bruteforce:reset"},
 		{"page instead of an answer", asBot, always(200, html, page), bridge.CodeUnavailable, "is not Nextcloud", "base_url"},
-		{"JSON of something else", asBot, always(201, "application/json", `{"ok":true}`), bridge.CodeUnavailable, "is not Nextcloud", "base_url"},
-		{"nothing", asUser, always(200, "", ""), bridge.CodeUnavailable, "is not Nextcloud", "base_url"},
+		{"bot: 401 without a word", asBot, always(401, "", ""), bridge.CodeUnauthorized, "refused the signature", "perch retry"},
+		{"bot: 401 in plain text", asBot, always(401, "text/plain", "no"), bridge.CodeUnauthorized, "refused the signature", "perch retry"},
+		{"bot: 404 without a word", asBot, always(404, "", ""), bridge.CodeRejected, "no conversation Kitchen", "talk:bot:setup"},
 		{"no such page", asBot, always(404, html, page), bridge.CodeUnavailable, "status 404, is not Nextcloud", "base_url"},
 		{"no such page for the user", asUser, always(404, html, page), bridge.CodeUnavailable, "status 404, is not Nextcloud", "base_url"},
-		{"password of a proxy", asBot, always(401, html, page), bridge.CodeUnavailable, "asks for a password", "/ocs/"},
+		{"password of a proxy", asBot, always(401, html, page), bridge.CodeUnauthorized, "asks for a password", "perch retry"},
 		{"untrusted domain", asBot, func(w http.ResponseWriter, _ *http.Request) { recorded(t, "status_untrusted_domain").answer(w) }, bridge.CodeUnavailable, "trusted domains", "occ config:system:set trusted_domains N --value=127.0.0.1"},
 		{"http at an https port", asBot, always(400, html, "<html>The plain HTTP request was sent to HTTPS port</html>"), bridge.CodeUnavailable, "expects https", "https://127.0.0.1"},
 		{"redirection without an address", asBot, always(302, html, page), bridge.CodeUnavailable, "status 302, is not Nextcloud", "base_url"},
@@ -392,6 +393,17 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("the cause is %v", cause)
 			}
 		})
+	}
+}
+
+func TestTakenWhateverTheBody(t *testing.T) {
+	for _, replyAs := range []string{talk.ReplyAsBot, talk.ReplyAsUser} {
+		for _, handler := range []http.HandlerFunc{always(201, "", ""), always(200, "application/json", `{"ok":true}`), always(201, "text/plain", "fine")} {
+			s := serve(t, map[string]http.HandlerFunc{"/ocs/v2.php/apps/spreed/": handler})
+			if id, err := newClient(t, options(t, s.URL, replyAs)).Send(t.Context(), bridge.Reply{Room: kitchen(), Text: "x"}); err != nil || id != "" {
+				t.Errorf("Send as %s: %q, %v", replyAs, id, err)
+			}
+		}
 	}
 }
 
@@ -695,8 +707,7 @@ func TestUnreachable(t *testing.T) {
 		wantError(t, send(strings.Replace(plain.URL, "http:", "https:", 1), nil), bridge.CodeUnavailable, "does not speak https", "http://")
 	})
 	t.Run("https at http", func(t *testing.T) {
-		// Go answers in plain text where Apache and nginx send a page.
-		wantError(t, send(strings.Replace(secure.URL, "https:", "http:", 1), nil), bridge.CodeUnavailable, "is not Nextcloud", "base_url")
+		wantError(t, send(strings.Replace(secure.URL, "https:", "http:", 1), nil), bridge.CodeUnavailable, "expects https", "base_url")
 	})
 
 	now := time.Now()

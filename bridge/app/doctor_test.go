@@ -1,0 +1,844 @@
+package app_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"perch/bridge"
+	"perch/bridge/app"
+	"perch/bridge/config"
+	"perch/bridge/doctor"
+	"perch/bridge/eventlog"
+	"perch/bridge/journal"
+	"perch/bridge/practice"
+	"perch/bridge/secret"
+)
+
+const otherKey = "another-secret-of-forty-characters-and-more-000"
+
+// patient is a home with everything in order: a server that can be reached, on
+// which its bot is installed and enabled.
+type patient struct {
+	t        *testing.T
+	server   *practice.Server
+	room     string
+	bot      int
+	cfg      config.Config
+	home     config.Home
+	env      map[string]string
+	keychain bridge.SecretStore
+	options  app.CheckOptions // what differs from the usual
+	running  *world
+}
+
+func newPatient(t *testing.T, o practice.Options) *patient {
+	t.Helper()
+	o.Admin = true
+	server, err := practice.Start(t.Context(), o)
+	check(t, err)
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	p := &patient{
+		t: t, server: server, cfg: config.Default(), env: map[string]string{}, keychain: secret.Memory(),
+		home: config.Home{ConfigDir: dir, DataDir: filepath.Join(dir, "data")},
+	}
+	p.room = server.AddRoom("Kitchen", "alice", "bob")
+	p.cfg.Talk.BaseURL = server.URL()
+	p.cfg.Talk.AllowedUsers = []string{"alice"}
+	p.cfg.Webhook.Listen = freeAddr(t)
+	p.save()
+	p.set(p.keychain, bridge.WebhookSecret, key)
+	p.install(practice.Bot{Name: "Perch", Secret: key})
+	p.options.Room = p.room
+	return p
+}
+
+func (p *patient) save() {
+	p.t.Helper()
+	_, err := config.Save(p.home.ConfigFile(), p.cfg)
+	check(p.t, err)
+}
+
+func (p *patient) set(store bridge.SecretStore, name, value string) {
+	p.t.Helper()
+	check(p.t, store.Set(p.t.Context(), name, bridge.NewSecret(value)))
+}
+
+// install puts a bot in the place of the one on the server, and enables it.
+func (p *patient) install(b practice.Bot) {
+	p.t.Helper()
+	if b.URL == "" {
+		b.URL = p.cfg.Webhook.Address()
+	}
+	_ = p.server.UninstallBot(b.URL)
+	id, err := p.server.InstallBot(b)
+	check(p.t, err)
+	p.bot = id
+	_, err = p.server.EnableBot(p.t.Context(), p.room, id)
+	check(p.t, err)
+}
+
+// token gives Perch an app token of a user.
+func (p *patient) token(user string) {
+	p.t.Helper()
+	p.set(p.keychain, bridge.AppToken, p.server.AppToken(user))
+}
+
+// write replaces a line of config.toml.
+func (p *patient) write(table, name, value string) {
+	p.t.Helper()
+	data, err := os.ReadFile(p.home.ConfigFile())
+	check(p.t, err)
+	line := regexp.MustCompile(`(?m)^` + name + ` = .*$`)
+	text := string(data)
+	if line.MatchString(text) {
+		text = line.ReplaceAllLiteralString(text, name+" = "+value)
+	} else {
+		text = strings.Replace(text, "["+table+"]\n", "["+table+"]\n"+name+" = "+value+"\n", 1)
+	}
+	check(p.t, os.WriteFile(p.home.ConfigFile(), []byte(text), 0o600))
+}
+
+// run starts the bot, and stops it when the test ends.
+func (p *patient) run() {
+	p.t.Helper()
+	p.running = &world{t: p.t, server: p.server, cfg: p.cfg, home: p.home, secrets: p.keychain, room: p.room}
+	p.running.start()
+}
+
+// examine runs the doctor, and returns its report as it is with --show-private.
+func (p *patient) examine(o doctor.Options) (doctor.Report, *doctor.Private) {
+	p.t.Helper()
+	private := &doctor.Private{}
+	options := p.options
+	options.Home, options.Version, options.Private = p.home, "test", private
+	options.Secrets = secret.Chain(func(name string) string { return p.env[name] }, p.keychain)
+	checks, end := app.Checks(options)
+	defer end()
+	report, err := doctor.Run(p.t.Context(), checks, o, func(row doctor.Row) doctor.Row { return row })
+	check(p.t, err)
+	return report, private
+}
+
+func find(t *testing.T, report doctor.Report, id string) doctor.Row {
+	t.Helper()
+	for _, row := range report.Rows {
+		if row.ID == id {
+			return row
+		}
+	}
+	t.Fatalf("no row %s", id)
+	return doctor.Row{}
+}
+
+// obey does what a fix says, as far as it can be done here, and reports
+// whether it did anything.
+func (p *patient) obey(fix string) (done bool) {
+	p.t.Helper()
+	match := func(pattern string, do func(m []string)) {
+		if m := regexp.MustCompile(pattern).FindStringSubmatch(fix); m != nil {
+			do(m)
+			done = true
+		}
+	}
+	match(`perch config init \S+ --allow`, func([]string) { p.save() })
+	match(`(?s)openssl .*?-out \S+`, func(m []string) {
+		out, err := exec.CommandContext(p.t.Context(), "sh", "-c", m[0]).CombinedOutput()
+		if err != nil {
+			p.t.Fatalf("%s: %v\n%s", m[0], err, out)
+		}
+	})
+	match(`touch (\S+)`, func(m []string) {
+		now := time.Now()
+		check(p.t, os.Chtimes(m[1], now, now))
+		p.running.await("The settings were read again")
+	})
+	match(`set require_signature = true`, func([]string) { p.write("webhook", "require_signature", "true") })
+	match(`write: (\w+) = (.*)`, func(m []string) {
+		table := "channels_config.nextcloud_talk"
+		if strings.Contains(fix, "[webhook]") {
+			table = "webhook"
+		}
+		p.write(table, m[1], strings.ReplaceAll(m[2], "USER-ID", "alice"))
+	})
+	match(`perch secret generate webhook_secret`, func([]string) { p.set(p.keychain, bridge.WebhookSecret, key) })
+	match(`perch secret set webhook_secret`, func([]string) { p.set(p.keychain, bridge.WebhookSecret, key) })
+	match(`perch secret set app_token`, func([]string) { p.token("alice") })
+	match(`variable PERCH_WEBHOOK_SECRET=`, func([]string) { p.env["PERCH_WEBHOOK_SECRET"] = key })
+	match(`unset (PERCH\w+)`, func(m []string) { delete(p.env, m[1]) })
+	match(`occ talk:bot:uninstall --url='([^']*)'`, func(m []string) {
+		check(p.t, p.server.UninstallBot(m[1]))
+		p.install(practice.Bot{Name: "Perch", Secret: key})
+	})
+	match(`what this prints: perch occ --show-secret`, func([]string) { p.install(practice.Bot{Name: "Perch", Secret: key}) })
+	match(`occ talk:bot:setup (\S+) (\w+)`, func(m []string) {
+		if m[1] != "BOT-ID" && m[1] != strconv.Itoa(p.bot) || m[2] != p.room {
+			p.t.Errorf("the fix names another bot or room: %s", m[0])
+		}
+		_, err := p.server.EnableBot(p.t.Context(), m[2], p.bot)
+		check(p.t, err)
+	})
+	match(`occ security:bruteforce:reset 127\.0\.0\.1`, func([]string) { p.server.ResetBruteforce() })
+	match(`occ maintenance:mode --off`, func([]string) { p.server.SetFaults() })
+	match(`perch retry`, func([]string) {
+		j, err := journal.Open(p.t.Context(), p.home.JournalFile(), journal.Options{Guest: true})
+		if bridge.CodeOf(err) == bridge.CodeNotFound {
+			return
+		}
+		check(p.t, err)
+		check(p.t, errors.Join(j.Resume(p.t.Context()), j.Close()))
+	})
+	return done
+}
+
+// front puts a TLS server with a certificate before the practice server, and
+// names it in the configuration.
+func (p *patient) front(certificate tls.Certificate, ca []byte) *httptest.Server {
+	p.t.Helper()
+	to, err := url.Parse(p.server.URL())
+	check(p.t, err)
+	proxy := httptest.NewUnstartedServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) },
+	})
+	proxy.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	proxy.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	proxy.StartTLS()
+	p.t.Cleanup(proxy.Close)
+	p.cfg.Talk.BaseURL = proxy.URL
+	if ca != nil {
+		p.cfg.Talk.CAFile = filepath.Join(p.home.ConfigDir, "test-ca.pem")
+		check(p.t, os.WriteFile(p.cfg.Talk.CAFile, ca, 0o600))
+	}
+	p.save()
+	return proxy
+}
+
+// serve answers in the place of the Nextcloud server; what answer leaves
+// alone, the practice server answers.
+func (p *patient) serve(answer func(w http.ResponseWriter, r *http.Request) bool) *httptest.Server {
+	p.t.Helper()
+	to, err := url.Parse(p.server.URL())
+	check(p.t, err)
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !answer(w, r) {
+			proxy.ServeHTTP(w, r)
+		}
+	}))
+	p.t.Cleanup(server.Close)
+	p.cfg.Talk.BaseURL = server.URL
+	p.save()
+	return server
+}
+
+// status answers status.php with this.
+func (p *patient) status(body string) {
+	p.serve(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/status.php" {
+			_, _ = io.WriteString(w, body)
+			return true
+		}
+		return false
+	})
+}
+
+// public puts a handler at the public address.
+func (p *patient) public(h http.HandlerFunc) *httptest.Server {
+	p.t.Helper()
+	server := httptest.NewServer(h)
+	p.t.Cleanup(server.Close)
+	p.cfg.Webhook.PublicURL = server.URL
+	p.save()
+	return server
+}
+
+// toListener is a proxy that leads to an address.
+func toListener(addr string) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: addr})
+	}}
+}
+
+// authority signs certificates.
+type authority struct {
+	t    *testing.T
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test CA", Organization: []string{"Test CA"}},
+		NotBefore: time.Now().Add(-time.Hour * 24 * 400), NotAfter: time.Now().Add(time.Hour * 24 * 400),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
+	check(t, err)
+	cert, err := x509.ParseCertificate(der)
+	check(t, err)
+	return &authority{t, k, cert}
+}
+
+func (a *authority) pem() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+}
+
+func (a *authority) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
+// certificate returns one for a name, or an address, that is valid for so long.
+func (a *authority) certificate(name string, left time.Duration) tls.Certificate {
+	a.t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(a.t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour * 24 * 90), NotAfter: time.Now().Add(left),
+	}
+	if ip := net.ParseIP(name); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else {
+		template.DNSNames = []string{name}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &k.PublicKey, a.key)
+	check(a.t, err)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: k}
+}
+
+// lockedKeychain fails as a keychain does whose user is not there.
+type lockedKeychain struct{}
+
+func (lockedKeychain) err() error {
+	return &bridge.Error{
+		Code:  bridge.CodeUnavailable,
+		Text:  bridge.Say("the keychain is locked, and was not unlocked"),
+		Hint:  bridge.Say("unlock it: log in at the desktop\nor set the environment variable %s where Perch is started", "PERCH_WEBHOOK_SECRET=…"),
+		Cause: secret.ErrLocked,
+	}
+}
+func (k lockedKeychain) Get(context.Context, string) (bridge.Secret, error) {
+	return bridge.Secret{}, k.err()
+}
+func (k lockedKeychain) Set(context.Context, string, bridge.Secret) error { return k.err() }
+func (k lockedKeychain) Delete(context.Context, string) error             { return k.err() }
+
+const month = 30 * 24 * time.Hour
+
+// fault is one thing that is wrong.
+type fault struct {
+	name  string
+	id    string        // of the check that finds it
+	want  bridge.Status // of that check
+	seen  string        // part of what it says it saw
+	plant func(p *patient)
+	cured bool // the printed fix can be carried out here, and cures it
+}
+
+func faults() []fault {
+	const fail, warn = bridge.StatusFail, bridge.StatusWarn
+	talkFault := func(f practice.Fault) func(*patient) {
+		return func(p *patient) { p.server.SetFaults(f) }
+	}
+	configLine := func(old, line string) func(*patient) {
+		return func(p *patient) {
+			data, err := os.ReadFile(p.home.ConfigFile())
+			check(p.t, err)
+			check(p.t, os.WriteFile(p.home.ConfigFile(), []byte(strings.Replace(string(data), old, line, 1)), 0o600))
+		}
+	}
+	page := func(status int, header http.Header, body string) func(*patient) {
+		return func(p *patient) {
+			p.public(func(w http.ResponseWriter, _ *http.Request) {
+				for name, values := range header {
+					w.Header()[name] = values
+				}
+				w.WriteHeader(status)
+				_, _ = io.WriteString(w, body)
+			})
+		}
+	}
+	publicTLS := func(name string, left time.Duration, trusted bool) func(*patient) {
+		return func(p *patient) {
+			ca := newAuthority(p.t)
+			proxy := httptest.NewUnstartedServer(toListener(p.cfg.Webhook.Listen))
+			proxy.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+			proxy.TLS = &tls.Config{Certificates: []tls.Certificate{ca.certificate(name, left)}}
+			proxy.StartTLS()
+			p.t.Cleanup(proxy.Close)
+			p.cfg.Webhook.PublicURL = proxy.URL
+			p.save()
+			if trusted {
+				p.options.RootCAs = ca.pool()
+			}
+		}
+	}
+	serverTLS := func(name string, left time.Duration) func(*patient) {
+		return func(p *patient) {
+			ca := newAuthority(p.t)
+			p.front(ca.certificate(name, left), ca.pem())
+		}
+	}
+	return []fault{
+		{"no configuration", "config", fail, "there is no configuration yet", func(p *patient) { check(p.t, os.Remove(p.home.ConfigFile())) }, true},
+		{"an unknown key", "config", fail, "unknown key; did you mean listen?", configLine("listen =", "lisen ="), false},
+		{"a web page as base_url", "config", fail, "is the address of a web page", func(p *patient) {
+			p.write("", "base_url", strconv.Quote(p.server.URL()+"/index.php/apps/dashboard/"))
+		}, true},
+		{"index.php in base_url", "config", warn, "ends with /index.php", func(p *patient) {
+			p.write("", "base_url", strconv.Quote(p.server.URL()+"/index.php"))
+		}, true},
+		{"a secret in the file", "config", fail, "secrets do not live in files", configLine("reply_as =", "webhook_secret = \""+key+"\"\nreply_as ="), false},
+		{"no TOML", "config", fail, "not valid TOML", configLine(`reply_as = "bot"`, "reply_as = bot"), false},
+		{"no server named", "config", fail, "is required", configLine("base_url =", "# base_url ="), false},
+
+		{"a locked keychain", "keychain", fail, "is locked", func(p *patient) { p.keychain = lockedKeychain{} }, false},
+		{"a locked keychain beside the environment", "keychain", warn, "is locked", func(p *patient) {
+			p.keychain = lockedKeychain{}
+			p.env["PERCH_WEBHOOK_SECRET"] = key
+		}, false},
+
+		{"no secret", "secret", fail, "not set", func(p *patient) {
+			check(p.t, p.keychain.Delete(p.t.Context(), bridge.WebhookSecret))
+		}, true},
+		{"a short secret", "secret", fail, "has 12 characters", func(p *patient) { p.set(p.keychain, bridge.WebhookSecret, "twelve-chars") }, true},
+		{"white space around the secret", "secret", fail, "white space", func(p *patient) { p.set(p.keychain, bridge.WebhookSecret, " "+key) }, true},
+		{"a short secret in the environment", "secret", fail, "has 12 characters", func(p *patient) { p.env["PERCH_WEBHOOK_SECRET"] = "twelve-chars" }, false},
+		{"another secret in the environment", "secret", warn, "the environment's is used", func(p *patient) {
+			p.set(p.keychain, bridge.WebhookSecret, otherKey)
+			p.env["PERCH_WEBHOOK_SECRET"] = key
+		}, false},
+
+		{"no such server name", "server-dns", fail, "there is no name cloud.example.com", func(p *patient) {
+			p.cfg.Talk.BaseURL, p.cfg.Webhook.PublicURL = "https://cloud.example.com", "http://"+p.cfg.Webhook.Listen
+			p.save()
+			p.options.Lookup = func(_ context.Context, host string) ([]string, error) {
+				return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+			}
+		}, false},
+		{"a resolver that does not answer", "server-dns", fail, "no name server answered", func(p *patient) {
+			p.cfg.Talk.BaseURL, p.cfg.Webhook.PublicURL = "https://cloud.example.com", "http://"+p.cfg.Webhook.Listen
+			p.save()
+			p.options.Lookup = func(_ context.Context, host string) ([]string, error) {
+				return nil, &net.DNSError{Err: "i/o timeout", Name: host, IsTimeout: true}
+			}
+		}, false},
+		{"a server that is down", "server-tcp", fail, "refuses connections", func(p *patient) {
+			p.cfg.Talk.BaseURL = "http://" + freeAddr(p.t)
+			p.save()
+		}, false},
+
+		{"an expired certificate", "server-tls", fail, "the certificate has expired on ", serverTLS("127.0.0.1", -time.Hour), false},
+		{"a certificate for another name", "server-tls", fail, "for cloud.example.org, not for 127.0.0.1", serverTLS("cloud.example.org", 3*month), false},
+		{"a certificate of an unknown authority", "server-tls", fail, "signed by nobody that this machine knows", func(p *patient) {
+			p.front(newAuthority(p.t).certificate("127.0.0.1", 3*month), nil)
+		}, true},
+		{"a certificate that expires soon", "server-tls", warn, "valid for 5 more days", serverTLS("127.0.0.1", 5*24*time.Hour+time.Hour), false},
+		{"https where there is none", "server-tls", fail, "does not speak https", func(p *patient) {
+			p.cfg.Talk.BaseURL = strings.Replace(p.server.URL(), "http:", "https:", 1)
+			p.save()
+		}, true},
+
+		{"maintenance", "server-status", fail, "is in maintenance mode", talkFault(practice.Fault{Kind: practice.FaultMaintenance}), true},
+		{"an upgrade that is not finished", "server-status", fail, "waits for its upgrade", func(p *patient) {
+			p.status(`{"installed":true,"maintenance":false,"needsDbUpgrade":true,"versionstring":"32.0.1"}`)
+		}, false},
+		{"no installation yet", "server-status", fail, "is not installed yet", func(p *patient) {
+			p.status(`{"installed":false,"maintenance":false,"needsDbUpgrade":false,"versionstring":"32.0.1"}`)
+		}, false},
+		{"an old Nextcloud", "server-status", fail, "Nextcloud 27.0.9", func(p *patient) {
+			p.status(`{"installed":true,"maintenance":false,"needsDbUpgrade":false,"versionstring":"27.0.9"}`)
+		}, false},
+		{"no Nextcloud at all", "server-status", fail, "is not Nextcloud", func(p *patient) { p.status("<html><body>It works!</body></html>") }, false},
+		{"a name that is not trusted", "server-status", fail, "not among its trusted domains", func(p *patient) {
+			u, err := url.Parse(p.server.URL())
+			check(p.t, err)
+			p.cfg.Talk.BaseURL = "http://cloud.localhost:" + u.Port()
+			p.save()
+			p.options.Lookup = func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil }
+		}, false},
+		{"a proxy without its server", "server-status", fail, "status 502 and a web page", talkFault(practice.Fault{Kind: practice.FaultProxyPage}), false},
+		{"a redirection", "server-status", fail, "sends us elsewhere", func(p *patient) {
+			to := p.server.URL()
+			p.serve(func(w http.ResponseWriter, r *http.Request) bool {
+				http.Redirect(w, r, to+r.URL.Path, http.StatusMovedPermanently)
+				return true
+			})
+		}, false},
+		{"a server that hangs up", "server-status", fail, "cannot be reached", talkFault(practice.Fault{Kind: practice.FaultDropBefore}), false},
+		{"a server that fails", "server-status", fail, "failed with status 500", talkFault(practice.Fault{Kind: practice.FaultStatus}), false},
+		{"a lock-out of everything", "server-status", fail, "takes no more requests", talkFault(practice.Fault{Kind: practice.FaultThrottle}), false},
+
+		{"no Talk", "capabilities", fail, "Talk is not enabled", func(p *patient) {
+			p.serve(func(w http.ResponseWriter, r *http.Request) bool {
+				if strings.HasSuffix(r.URL.Path, "/cloud/capabilities") {
+					_, _ = io.WriteString(w, `{"ocs":{"meta":{"status":"ok"},"data":{"version":{"string":"32.0.1"},"capabilities":{}}}}`)
+					return true
+				}
+				return false
+			})
+		}, false},
+		{"a Talk without bots", "capabilities", fail, "Talk 16.0.1 is too old", func(p *patient) {
+			p.serve(func(w http.ResponseWriter, r *http.Request) bool {
+				if strings.HasSuffix(r.URL.Path, "/cloud/capabilities") {
+					_, _ = io.WriteString(w, `{"ocs":{"meta":{"status":"ok"},"data":{"version":{"string":"27.1.0"},"capabilities":{"spreed":{"version":"16.0.1","features":["chat-v2"],"config":{}}}}}}`)
+					return true
+				}
+				return false
+			})
+		}, false},
+		{"capabilities behind a log-in", "capabilities", fail, "sends us elsewhere", talkFault(practice.Fault{Kind: practice.FaultRedirect, On: practice.EndpointCapabilities}), false},
+
+		{"a clock an hour off", "clock", fail, "1h0m0s ahead of", func(p *patient) {
+			p.options.Now = func() time.Time { return time.Now().Add(time.Hour) }
+		}, false},
+		{"a clock two minutes off", "clock", warn, "2m0s behind", func(p *patient) {
+			p.options.Now = func() time.Time { return time.Now().Add(-2 * time.Minute) }
+		}, false},
+
+		{"a busy port", "listener", fail, "is taken by app.test (process " + strconv.Itoa(os.Getpid()) + ")", func(p *patient) {
+			ln, err := net.Listen("tcp", p.cfg.Webhook.Listen)
+			check(p.t, err)
+			p.t.Cleanup(func() { _ = ln.Close() })
+		}, true},
+		{"an address of another machine", "listener", fail, "this machine does not have that address", func(p *patient) {
+			p.cfg.Webhook.Listen = "192.0.2.1:8460"
+			p.save()
+		}, true},
+
+		{"a running Perch with another secret", "self-post", fail, "refused a signed post with status 401", func(p *patient) {
+			p.run()
+			p.set(p.keychain, bridge.WebhookSecret, otherKey)
+		}, true},
+		{"no signatures required", "config", warn, "signatures are not required", func(p *patient) {
+			p.cfg.Webhook.RequireSignature = false
+			p.save()
+		}, true},
+
+		{"a public name that is not there", "public-url", fail, "DNS: there is no name perch.example.com", func(p *patient) {
+			p.cfg.Webhook.PublicURL = "https://perch.example.com"
+			p.save()
+			p.options.Lookup = func(_ context.Context, host string) ([]string, error) {
+				return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+			}
+		}, false},
+		{"no tunnel", "public-url", fail, "refused: nothing listens", func(p *patient) {
+			p.cfg.Webhook.PublicURL = "http://" + freeAddr(p.t)
+			p.save()
+		}, false},
+		{"no public address", "public-url", fail, "none is set", func(p *patient) {
+			proxied := p.serve(func(http.ResponseWriter, *http.Request) bool { return false })
+			front, err := url.Parse(proxied.URL)
+			check(p.t, err)
+			p.cfg.Talk.BaseURL = "http://cloud.localhost:" + front.Port() // by its name somewhere else
+			p.save()
+			p.options.Lookup = func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil }
+		}, false},
+		{"an expired certificate before Perch", "public-url", fail, "TLS: the certificate of 127.0.0.1 has expired", publicTLS("127.0.0.1", -time.Hour, true), false},
+		{"a foreign certificate before Perch", "public-url", fail, "TLS: the certificate there is for other.example.org", publicTLS("other.example.org", month, true), false},
+		{"a certificate of nobody before Perch", "public-url", fail, "TLS: the certificate of 127.0.0.1 is signed by nobody", publicTLS("127.0.0.1", month, false), false},
+		{"https before Perch where there is none", "public-url", fail, "does not speak https", func(p *patient) {
+			s := p.public(toListener(p.cfg.Webhook.Listen).ServeHTTP)
+			p.cfg.Webhook.PublicURL = strings.Replace(s.URL, "http:", "https:", 1)
+			p.save()
+		}, true},
+		{"another program", "public-url", fail, "another program answers", page(http.StatusNotFound, nil, "404 page not found\n"), false},
+		{"another program that likes everything", "public-url", fail, "another program answers", page(http.StatusOK, nil, "ok"), false},
+		{"a log-in page", "public-url", fail, "a log-in page answers", page(http.StatusOK, nil, `<form><input type="password"></form>`), false},
+		{"a redirection to a log-in page", "public-url", fail, "a log-in page: ", page(http.StatusFound, http.Header{"Location": {"https://example.cloudflareaccess.com/cdn-cgi/access/login?x=1"}}, ""), false},
+		{"a password", "public-url", fail, "a log-in page answers", page(http.StatusUnauthorized, http.Header{"Www-Authenticate": {"Basic"}}, "Unauthorized\n"), false},
+		{"a firewall at Cloudflare", "public-url", fail, "403 from Cloudflare (cf-ray 8f0a1b2c3d4e5f60-FRA)", page(http.StatusForbidden, http.Header{"Cf-Ray": {"8f0a1b2c3d4e5f60-FRA"}}, "blocked"), false},
+		{"a proxy that forbids", "public-url", fail, "403: what stands before Perch", page(http.StatusForbidden, nil, "no"), false},
+		{"a proxy that does not reach Perch", "public-url", fail, "502: the proxy at", page(http.StatusBadGateway, nil, "<html>502</html>"), false},
+		{"a tunnel that is not connected", "public-url", fail, "530: Cloudflare knows the tunnel", page(530, nil, "error code: 1033"), false},
+		{"a redirection to the right address", "public-url", fail, "a redirect (308)", func(p *patient) {
+			right := httptest.NewServer(toListener(p.cfg.Webhook.Listen))
+			p.t.Cleanup(right.Close)
+			p.public(func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, right.URL+r.URL.Path, http.StatusPermanentRedirect)
+			})
+		}, true},
+		{"too slow for Talk", "public-url", fail, "too slow: no answer within", func(p *patient) {
+			p.options.Patience = 300 * time.Millisecond
+			p.public(func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				<-r.Context().Done()
+			})
+		}, false},
+		{"plain http to a public address", "public-url", warn, "over plain http", func(p *patient) {
+			s := p.public(toListener(p.cfg.Webhook.Listen).ServeHTTP)
+			u, err := url.Parse(s.URL)
+			check(p.t, err)
+			p.cfg.Webhook.PublicURL = "http://perch.example.com:" + u.Port()
+			p.save()
+			p.options.Lookup = func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil }
+		}, false},
+		{"two Perches with one secret behind one address", "public-url", fail, "another Perch with the same secret", func(p *patient) {
+			p.public(toListener(p.another(key)).ServeHTTP)
+		}, false},
+		{"another Perch with another secret", "public-url", fail, "it has not our secret (401)", func(p *patient) {
+			p.public(toListener(p.another(otherKey)).ServeHTTP)
+		}, false},
+
+		{"a bot that is not enabled in the room", "bot-secret", fail, "refused our signature", func(p *patient) {
+			_, err := p.server.DisableBot(p.t.Context(), p.room, p.bot)
+			check(p.t, err)
+		}, true},
+		{"a bot with another secret", "bot-secret", fail, "refused our signature", func(p *patient) {
+			p.install(practice.Bot{Name: "Perch", Secret: otherKey})
+		}, true},
+		{"a bot without the feature response", "bot-secret", fail, "refused our signature", func(p *patient) {
+			p.install(practice.Bot{Name: "Perch", Secret: key, Features: practice.FeatureWebhook})
+		}, true},
+		{"a lock-out", "bot-secret", fail, "right signatures too (429)", func(p *patient) {
+			for range 10 {
+				req, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, p.server.URL()+"/ocs/v2.php/apps/spreed/api/v1/bot/"+p.room+"/reaction/1", strings.NewReader(`{"reaction":"x"}`))
+				check(p.t, err)
+				req.Header.Set("X-Nextcloud-Talk-Bot-Random", strings.Repeat("0", 64))
+				req.Header.Set("X-Nextcloud-Talk-Bot-Signature", "wrong")
+				resp, err := http.DefaultClient.Do(req)
+				check(p.t, err)
+				_ = resp.Body.Close()
+			}
+		}, true},
+		{"a conversation that does not exist", "bot-secret", fail, "has no conversation", func(p *patient) { p.options.Room = "nosuchroom" }, false},
+		{"a server that does not answer the bot", "bot-secret", fail, "did not answer our signature", talkFault(practice.Fault{Kind: practice.FaultDropAnswer, On: practice.EndpointBot}), false},
+
+		{"a revoked app token", "app-token", fail, "does not know the app token (401", func(p *patient) {
+			p.set(p.keychain, bridge.AppToken, "revoked-revoked-revoked")
+		}, true},
+		{"an app token of somebody outside", "app-token", warn, "who is not in Kitchen", func(p *patient) {
+			p.server.AddUser("carol", "Carol")
+			p.token("carol")
+			p.heard()
+		}, false},
+		{"no app token to reply as the user", "app-token", fail, "no app token is set", func(p *patient) {
+			p.cfg.Talk.ReplyAs = config.User
+			p.save()
+		}, true},
+
+		{"the feature event beside webhook", "bot-entry", fail, "has the feature event", func(p *patient) {
+			p.administrator()
+			p.install(practice.Bot{Name: "Perch", Secret: key, Features: practice.FeatureWebhook | practice.FeatureResponse | practice.FeatureEvent})
+		}, true},
+		{"a bot without the feature webhook", "bot-entry", fail, "lacks the feature webhook", func(p *patient) {
+			p.administrator()
+			p.install(practice.Bot{Name: "Perch", Secret: key, Features: practice.FeatureResponse})
+		}, true},
+		{"a bot at another address", "bot-entry", fail, "no bot is installed at", func(p *patient) {
+			p.administrator()
+			check(p.t, p.server.UninstallBot(p.cfg.Webhook.Address()))
+			p.install(practice.Bot{Name: "Perch", Secret: key, URL: "https://old.example.com/nextcloud-talk"})
+		}, true},
+		{"an address that changed since", "bot-entry", warn, "Talk has the bot at http://127.0.0.1:", func(p *patient) {
+			p.heard()
+			p.cfg.Webhook.Listen = freeAddr(p.t)
+			p.save()
+		}, false},
+
+		{"a bot of somebody else's room", "room-bot", fail, "no bot is enabled", func(p *patient) {
+			p.cfg.Talk.ReplyAs = config.User
+			p.save()
+			p.token("alice")
+			_, err := p.server.DisableBot(p.t.Context(), p.room, p.bot)
+			check(p.t, err)
+		}, true},
+
+		{"nobody allowed", "allow-list", warn, "nobody is on it", func(p *patient) {
+			p.cfg.Talk.AllowedUsers = nil
+			p.save()
+		}, true},
+		{"everybody allowed", "allow-list", warn, `"*" answers everybody`, func(p *patient) {
+			p.cfg.Talk.AllowedUsers = []string{"*"}
+			p.save()
+		}, true},
+		{"an e-mail address on the list", "allow-list", warn, "alice@example.com looks like", func(p *patient) {
+			p.cfg.Talk.AllowedUsers = []string{"bob", "alice@example.com"}
+			p.save()
+		}, false},
+		{"a display name on the list", "allow-list", warn, "Alice Liddell looks like", func(p *patient) {
+			p.cfg.Talk.AllowedUsers = []string{"Alice Liddell"}
+			p.save()
+		}, false},
+
+		{"replies that are held back", "traffic", fail, "1 replies are held back", func(p *patient) { p.hold(time.Time{}) }, true},
+		{"replies that wait for a lock-out", "traffic", warn, "because the server asked to slow down", func(p *patient) { p.hold(time.Now().Add(time.Hour)) }, false},
+		{"a webhook that was refused", "traffic", warn, "its signature is wrong", func(p *patient) {
+			w := &world{t: p.t, server: p.server, cfg: p.cfg, home: p.home, secrets: p.keychain, room: p.room}
+			w.start()
+			if status := webhook(p.t, w.url(), otherKey, "random-of-a-stranger", []byte("{}")); status != http.StatusUnauthorized {
+				p.t.Errorf("status %d", status)
+			}
+			w.stop()
+		}, false},
+	}
+}
+
+// another runs a second Perch and returns where it listens.
+func (p *patient) another(itsKey string) (addr string) {
+	p.t.Helper()
+	dir := p.t.TempDir()
+	w := &world{t: p.t, server: p.server, cfg: p.cfg, secrets: secret.Memory(), home: config.Home{ConfigDir: dir, DataDir: dir}}
+	w.cfg.Webhook.Listen, w.cfg.Webhook.PublicURL = freeAddr(p.t), ""
+	w.save()
+	p.set(w.secrets, bridge.WebhookSecret, itsKey)
+	w.start()
+	return w.cfg.Webhook.Listen
+}
+
+// administrator gives Perch the token of one, and replies a way that does not
+// depend on the bot's features.
+func (p *patient) administrator() {
+	p.t.Helper()
+	p.room = p.server.AddRoom("Kitchen", "admin", "alice")
+	p.options.Room = p.room
+	p.cfg.Talk.ReplyAs = config.User
+	p.save()
+	p.token("admin")
+	_, err := p.server.EnableBot(p.t.Context(), p.room, p.bot)
+	check(p.t, err)
+}
+
+// heard runs Perch until it has answered a message.
+func (p *patient) heard() {
+	p.t.Helper()
+	w := &world{t: p.t, server: p.server, cfg: p.cfg, home: p.home, secrets: p.keychain, room: p.room}
+	w.start()
+	if got := w.ask("!ping"); got != "pong" {
+		p.t.Fatalf("answered %q", got)
+	}
+	w.await("Reply sent")
+	w.stop()
+}
+
+// hold leaves a reply in the outbox that Talk refused.
+func (p *patient) hold(until time.Time) {
+	p.t.Helper()
+	check(p.t, os.MkdirAll(p.home.DataDir, 0o700))
+	j, err := journal.Open(p.t.Context(), p.home.JournalFile(), journal.Options{Sink: &eventlog.Bus{}})
+	check(p.t, err)
+	ids, err := j.Enqueue(p.t.Context(), []bridge.Reply{{Room: bridge.Room{Token: p.room}, Text: "x"}})
+	check(p.t, err)
+	_, err = j.Due(p.t.Context())
+	check(p.t, err)
+	check(p.t, errors.Join(j.Hold(p.t.Context(), ids[0], until, errors.New("refused")), j.Close()))
+}
+
+// Every fault is found by its check, and no check before it is troubled; what
+// depends on it is skipped and says so; and the printed fix mends it.
+func TestFaults(t *testing.T) {
+	if n := len(faults()); n < 30 {
+		t.Errorf("only %d faults", n)
+	}
+	for _, f := range faults() {
+		t.Run(f.name, func(t *testing.T) {
+			p := newPatient(t, practice.Options{})
+			f.plant(p)
+			report, private := p.examine(doctor.Options{})
+			row := find(t, report, f.id)
+			if row.Status != f.want || !strings.Contains(row.Seen.String(), f.seen) {
+				t.Errorf("%s is %s: %s", f.id, row.Status, row.Seen)
+			}
+			if row.Why.IsZero() || row.Fix.IsZero() {
+				t.Errorf("why %q, fix %q", row.Why, row.Fix)
+			}
+			blocked := map[string]bool{}
+			past := false
+			for _, r := range report.Rows {
+				past = past || r.ID == f.id
+				if !past && r.Status != bridge.StatusOK && r.Status != bridge.StatusSkip {
+					t.Errorf("%s, which comes before, is %s: %s", r.ID, r.Status, r.Seen)
+				}
+				if f.want != bridge.StatusFail {
+					continue
+				}
+				if r.ID == f.id || slices.ContainsFunc(r.Needs, func(id string) bool { return blocked[id] }) {
+					blocked[r.ID] = true
+				}
+				if r.ID != f.id && blocked[r.ID] && (r.Status != bridge.StatusSkip || !strings.HasPrefix(r.Seen.String(), "needs ")) {
+					t.Errorf("%s, which needs it, is %s: %s", r.ID, r.Status, r.Seen)
+				}
+			}
+			if want := f.want; report.Verdict() != want && !(want == bridge.StatusWarn && report.Verdict() == bridge.StatusFail) {
+				t.Errorf("verdict %s", report.Verdict())
+			}
+			noSecrets(t, p, report, private)
+			noPosts(t, p)
+			if !f.cured {
+				return
+			}
+			if !p.obey(row.Fix.String()) {
+				t.Fatalf("the fix cannot be carried out: %s", row.Fix)
+			}
+			report, _ = p.examine(doctor.Options{Only: []string{f.id}})
+			if row := find(t, report, f.id); row.Status != bridge.StatusOK {
+				t.Errorf("after the fix %s is %s: %s", f.id, row.Status, row.Seen)
+			}
+		})
+	}
+}
+
+// noSecrets reports what a report must not say, with and without --show-private.
+func noSecrets(t *testing.T, p *patient, report doctor.Report, private *doctor.Private) {
+	t.Helper()
+	for _, show := range []bool{false, true} {
+		for _, row := range report.Rows {
+			row = private.Redact(row, show)
+			text := row.Seen.String() + "\n" + row.Why.String() + "\n" + row.Fix.String()
+			for _, s := range []string{key, otherKey, "twelve-chars"} {
+				if strings.Contains(text, s) {
+					t.Errorf("a secret in %s: %s", row.ID, text)
+				}
+			}
+			if !show && p.options.Room == p.room && strings.Contains(text, p.room) {
+				t.Errorf("the conversation's token in %s: %s", row.ID, text)
+			}
+			if !show && regexp.MustCompile(`\b(alice|carol)\b`).MatchString(text) {
+				t.Errorf("a person in %s: %s", row.ID, text)
+			}
+		}
+	}
+}
+
+// noPosts reports what the doctor must not have done.
+func noPosts(t *testing.T, p *patient) {
+	t.Helper()
+	attempts := 0
+	for _, r := range p.server.Requests() {
+		if r.Method == http.MethodPost && strings.Contains(r.Path, "/reaction/9007199254740991") {
+			attempts++
+		}
+	}
+	if attempts > 1 {
+		t.Errorf("%d signed attempts", attempts)
+	}
+}
