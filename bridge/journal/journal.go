@@ -449,7 +449,7 @@ type database struct {
 	readers   *sql.DB
 
 	// Statements on conn that are used for every message.
-	putMessage, finish, putEvent *sql.Stmt
+	begin, commit, putMessage, finish, putEvent *sql.Stmt
 }
 
 func openDatabase(ctx context.Context, path string) (*database, error) {
@@ -498,6 +498,12 @@ func (db *database) migrate(ctx context.Context) error {
 }
 
 func (db *database) prepare(ctx context.Context) (err error) {
+	if db.begin, err = db.conn.PrepareContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	if db.commit, err = db.conn.PrepareContext(ctx, "COMMIT"); err != nil {
+		return err
+	}
 	if db.putMessage, err = db.conn.PrepareContext(ctx, putMessage); err != nil {
 		return err
 	}
@@ -510,7 +516,7 @@ func (db *database) prepare(ctx context.Context) (err error) {
 
 func (db *database) close() error {
 	var errs []error
-	for _, s := range []*sql.Stmt{db.putMessage, db.finish, db.putEvent} {
+	for _, s := range []*sql.Stmt{db.begin, db.commit, db.putMessage, db.finish, db.putEvent} {
 		if s != nil {
 			errs = append(errs, s.Close())
 		}

@@ -191,7 +191,7 @@ func (w *writer) transact(ctx context.Context, batch []*op) (err error) {
 	if len(batch) == 1 && batch[0].bare {
 		return batch[0].run(ctx, db)
 	}
-	if _, err := db.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if _, err := db.begin.ExecContext(ctx); err != nil {
 		return err
 	}
 	for _, o := range batch {
@@ -200,7 +200,7 @@ func (w *writer) transact(ctx context.Context, batch []*op) (err error) {
 		}
 	}
 	if err == nil {
-		_, err = db.conn.ExecContext(ctx, "COMMIT")
+		_, err = db.commit.ExecContext(ctx)
 	}
 	if err != nil {
 		_, _ = db.conn.ExecContext(ctx, "ROLLBACK") // fails if SQLite did it itself
