@@ -42,7 +42,7 @@ type CheckOptions struct {
 // order in which a message meets them. They run beside a running Perch, or
 // alone. end must be called after them.
 func Checks(o CheckOptions) (checks []bridge.Check, end func()) {
-	e := &exam{CheckOptions: o, instance: newInstance()}
+	e := &exam{CheckOptions: o, instance: newInstance(), clients: map[bool]*talk.Client{}}
 	e.dial = e.dialByLookup
 	if e.Lookup == nil {
 		e.Lookup, e.dial = net.DefaultResolver.LookupHost, (&net.Dialer{}).DialContext
@@ -88,7 +88,7 @@ type exam struct {
 	store  *secret.Store
 	guest  *journal.Journal
 
-	client   *talk.Client
+	clients  map[bool]*talk.Client // by whether a stranger asks
 	caps     talk.Capabilities
 	who      bridge.Actor // whose app token it is
 	bot      int          // its id on the server; 0: not known
@@ -103,8 +103,8 @@ func (e *exam) end() {
 	if e.stop != nil {
 		e.stop()
 	}
-	if e.client != nil {
-		e.client.Close()
+	for _, c := range e.clients {
+		c.Close()
 	}
 	if e.guest != nil {
 		_ = e.guest.Close() // it was only read
@@ -145,8 +145,9 @@ func (e *exam) key(ctx context.Context, name string) bridge.Secret {
 	return s
 }
 
-// talk returns the server as it is configured.
-func (e *exam) talk(ctx context.Context) (talk.Doctor, error) {
+// talk returns the server as it is configured; a stranger asks it without our
+// secrets, for which the keychain may have to be waited for.
+func (e *exam) talk(ctx context.Context, stranger bool) (talk.Doctor, error) {
 	cfg, _ := e.load()
 	file := e.Home.ConfigFile()
 	d := talk.Doctor{
@@ -154,26 +155,37 @@ func (e *exam) talk(ctx context.Context) (talk.Doctor, error) {
 	}
 	options := talk.Options{
 		BaseURL: cfg.Talk.BaseURL, ReplyAs: string(cfg.Talk.ReplyAs), UserAgent: "Perch/" + e.Version, Dial: e.dial,
-		Secret: e.key(ctx, bridge.WebhookSecret), AppToken: e.key(ctx, bridge.AppToken),
+	}
+	if !stranger {
+		options.Secret, options.AppToken = e.key(ctx, bridge.WebhookSecret), e.key(ctx, bridge.AppToken)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.client == nil {
+	if e.clients[stranger] == nil {
 		var err error
 		if options.RootCAs, err = cfg.Talk.CertPool(filepath.Dir(file)); err != nil {
 			return d, err
 		}
-		if e.client, err = talk.NewClient(options); err != nil {
+		if e.clients[stranger], err = talk.NewClient(options); err != nil {
 			return d, err
 		}
 	}
-	d.Client = e.client
+	d.Client = e.clients[stranger]
 	return d, nil
 }
 
-// onServer runs a step of the server's examination.
+// onServer runs a step of the server's examination as a stranger.
 func (e *exam) onServer(ctx context.Context, step func(talk.Doctor) bridge.Result) bridge.Result {
-	d, err := e.talk(ctx)
+	return e.step(ctx, true, step)
+}
+
+// asBot runs a step of the server's examination with our secrets.
+func (e *exam) asBot(ctx context.Context, step func(talk.Doctor) bridge.Result) bridge.Result {
+	return e.step(ctx, false, step)
+}
+
+func (e *exam) step(ctx context.Context, stranger bool, step func(talk.Doctor) bridge.Result) bridge.Result {
+	d, err := e.talk(ctx, stranger)
 	if err != nil {
 		return bridge.FailedBy(err, bridge.Text{})
 	}
@@ -349,12 +361,12 @@ func (e *exam) listener(ctx context.Context) bridge.Result {
 	}
 	e.addr = cfg.Webhook.Listen
 	if running, pid, _ := strings.Cut(e.noted(ctx, noteInstance), " "); running != "" {
-		if probe := e.probe(ctx); webhook.Holds(pid, e.addr) || !probe.Secret.IsZero() && probe.IsInstance(ctx, e.selfURL(cfg), running) {
+		if webhook.Holds(pid, e.addr) || e.probe(ctx).IsInstance(ctx, e.selfURL(cfg), running) {
 			e.instance = running
 			return bridge.Passed(bridge.Say("%[1]s, held by the running Perch (process %[2]s)", e.addr, pid))
 		}
 	}
-	return webhook.DiagnoseBusy(err, cfg.Webhook.Listen, e.Home.ConfigFile())
+	return webhook.DiagnoseBusy(ctx, err, cfg.Webhook.Listen, e.Home.ConfigFile())
 }
 
 // selfURL returns the webhook's address on this machine.
@@ -458,13 +470,13 @@ func (e *exam) botSecret(ctx context.Context) bridge.Result {
 	if room.Token == "" {
 		return bridge.Skipped(bridge.Say("needs a conversation: perch doctor --room TOKEN"))
 	}
-	return e.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.BotSecret(ctx, room, e.caps) })
+	return e.asBot(ctx, func(d talk.Doctor) bridge.Result { return d.BotSecret(ctx, room, e.caps) })
 }
 
 func (e *exam) appToken(ctx context.Context) bridge.Result {
 	cfg, _ := e.load()
 	room := e.room(ctx)
-	return e.onServer(ctx, func(d talk.Doctor) (r bridge.Result) {
+	return e.asBot(ctx, func(d talk.Doctor) (r bridge.Result) {
 		e.who, r = d.AppToken(ctx, room, cfg.Talk.ReplyAs == config.User)
 		e.Private.Hide(e.who.ID, doctor.Somebody)
 		return r
@@ -472,7 +484,7 @@ func (e *exam) appToken(ctx context.Context) bridge.Result {
 }
 
 func (e *exam) botEntry(ctx context.Context) bridge.Result {
-	return e.onServer(ctx, func(d talk.Doctor) (r bridge.Result) {
+	return e.asBot(ctx, func(d talk.Doctor) (r bridge.Result) {
 		e.bot, r = d.BotEntry(ctx, e.who, e.noted(ctx, noteInstalled))
 		return r
 	})
@@ -483,7 +495,7 @@ func (e *exam) roomBot(ctx context.Context) bridge.Result {
 	if room.Token == "" {
 		return bridge.Skipped(bridge.Say("needs a conversation: perch doctor --room TOKEN"))
 	}
-	return e.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.RoomBot(ctx, room, e.bot, e.who) })
+	return e.asBot(ctx, func(d talk.Doctor) bridge.Result { return d.RoomBot(ctx, room, e.bot, e.who) })
 }
 
 func (e *exam) allowList(context.Context) bridge.Result {

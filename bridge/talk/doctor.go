@@ -48,6 +48,19 @@ func (d Doctor) baseURL(address string) bridge.Text {
 	return bridge.Say("in %[1]s, write: base_url = %[2]s", d.ConfigFile, strconv.Quote(address))
 }
 
+// failedBy is bridge.FailedBy for what the server does not answer at a path,
+// with a command that shows what it answers.
+func (d Doctor) failedBy(err error, path string) bridge.Result {
+	r := bridge.FailedBy(err, whyServer())
+	try := d.Client.base.String() + path
+	if r.Fix.IsZero() {
+		r.Fix = bridge.Say("see what it answers: curl -i -H OCS-APIRequest:true %s", try)
+	} else {
+		r.Fix = bridge.Say("%[1]s\nsee what it answers: curl -i -H OCS-APIRequest:true %[2]s", r.Fix.String(), try)
+	}
+	return r
+}
+
 // next returns the host and port to connect to, which are those of a proxy
 // where the environment names one.
 func (d Doctor) next() (u *url.URL, viaProxy bool) {
@@ -204,11 +217,15 @@ func (d Doctor) badTLS(err error) bridge.Result {
 func (d Doctor) Status(ctx context.Context) bridge.Result {
 	a, err := d.Client.do(ctx, request{method: http.MethodGet, path: "/status.php"})
 	if err != nil {
-		return bridge.FailedBy(err, whyServer())
+		return d.failedBy(err, "/status.php")
 	}
 	var s Status
 	if a.status != http.StatusOK || json.Unmarshal(a.body, &s) != nil || s.Version == "" {
-		return bridge.FailedBy(a.refusal(), whyServer())
+		r := d.failedBy(a.refusal(), "/status.php")
+		if to := a.elsewhere(); a.status/100 == 3 && to != d.Client.base.String() {
+			r.Fix = d.baseURL(to)
+		}
+		return r
 	}
 	seen := bridge.Say("status.php: Nextcloud %s", s.Version)
 	switch {
@@ -249,7 +266,7 @@ func (d Doctor) Capabilities(ctx context.Context) (Capabilities, bridge.Result) 
 	why := bridge.Say("Bots are a part of Talk.")
 	switch {
 	case err != nil:
-		return c, bridge.FailedBy(err, why)
+		return c, d.failedBy(err, "/ocs/v2.php/cloud/capabilities")
 	case !c.Talk:
 		return c, bridge.Failed(bridge.Say("Talk is not enabled on this server"), why,
 			bridge.Say("on the server: occ app:install spreed || occ app:enable spreed"))

@@ -54,7 +54,9 @@ type Request struct {
 type Options struct {
 	Settings func() Settings
 	Verify   func(secret bridge.Secret, random string, body []byte, signature string) bool
-	Decode   func(Request) (bridge.Message, error) // its errors mean that the payload is bad
+	Sign     func(secret bridge.Secret, random, body string) string // what Verify verifies; for self-checks
+	Instance string                                                 // tells this process from any other; for self-checks
+	Decode   func(Request) (bridge.Message, error)                  // its errors mean that the payload is bad
 	Intake   bridge.Intake
 	Sink     bridge.EventSink
 }
@@ -129,6 +131,9 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request, settings Setti
 	switch {
 	case err != nil:
 		h.refuse(w, r, statusOf(err), slog.LevelWarn, err)
+		return
+	case isSelfCheck(req.Body):
+		h.answerSelfCheck(w, r, settings, req, signature)
 		return
 	case !valid:
 		h.refuseSignature(w, r)

@@ -1,0 +1,147 @@
+package config
+
+import (
+	"errors"
+	"net"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"perch/bridge"
+)
+
+// Diagnose reads the configuration as Load does and says what is wrong or
+// unwise in it, without what DiagnoseAllowList says. The Config is of use
+// unless the status is fail.
+func Diagnose(path string) (Config, bridge.Result) {
+	c, warnings, err := Load(path)
+	if invalid, ok := errors.AsType[*InvalidError](err); ok {
+		return c, bridge.Failed(
+			bridge.Say("%s", joined(invalid.Problems, Problem.String)),
+			bridge.Say("Perch does not start with a configuration that it does not understand."),
+			fixOf(path, invalid.Problems))
+	}
+	if err != nil {
+		fix := bridge.HintOf(err)
+		if bridge.CodeOf(err) == bridge.CodeNotFound {
+			fix = bridge.Say("perch config init https://cloud.example.com --allow USER-ID\nwith the address of your Nextcloud, and your user id there")
+		}
+		return c, bridge.Failed(bridge.TextOf(err), bridge.Say("Without it Perch does not know your server."), fix)
+	}
+	if page, server := webPage(c.Talk.BaseURL); page {
+		return c, bridge.Failed(
+			bridge.Say("base_url is the address of a web page: %s", c.Talk.BaseURL),
+			bridge.Say("Perch puts the paths of Nextcloud's API behind base_url; behind a page there are none."),
+			bridge.Say("in %[1]s, write: base_url = %[2]s", path, strconv.Quote(server)))
+	}
+	data, _ := readFile(path)
+	if regexp.MustCompile(`(?m)^[ \t]*base_url[ \t]*=[ \t]*["'][^"'\n]*/index\.php`).Match(data) {
+		return c, bridge.Warned(
+			bridge.Say("base_url ends with /index.php; Perch leaves that out"),
+			bridge.Say("Other programs that read this file may not."),
+			bridge.Say("in %[1]s, write: base_url = %[2]s", path, strconv.Quote(c.Talk.BaseURL)))
+	}
+	warnings = slices.DeleteFunc(warnings, func(p Problem) bool { return p.Key == talkTable+".allowed_users" })
+	if len(warnings) > 0 {
+		return c, bridge.Warned(
+			bridge.Say("%s", joined(warnings, Problem.String)),
+			bridge.Say("Perch runs with it, but it is not safe, or not what it seems."),
+			fixOf(path, warnings))
+	}
+	return c, bridge.Passed(bridge.Say("%s", path))
+}
+
+// joined returns the problems on lines of their own.
+func joined(problems []Problem, text func(Problem) string) string {
+	var lines []string
+	for _, p := range problems {
+		if s := text(p); s != "" {
+			lines = append(lines, s)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// fixOf returns what to do about problems in the file.
+func fixOf(path string, problems []Problem) bridge.Text {
+	if hints := joined(problems, func(p Problem) string { return p.Hint.String() }); hints != "" {
+		return bridge.Say("%s", hints)
+	}
+	line := 1
+	if len(problems) > 0 {
+		line = max(line, problems[0].Line)
+	}
+	return bridge.Say("correct line %[1]s of %[2]s, then: perch config check", strconv.Itoa(line), path)
+}
+
+// webPage reports whether an address is that of a page of Nextcloud, and
+// returns that of the server.
+func webPage(address string) (page bool, server string) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false, ""
+	}
+	at := regexp.MustCompile(`/(index\.php|apps|login|call|settings|f|s|dashboard|status\.php|remote\.php|ocs)(/|$)`).FindStringIndex(u.Path)
+	if at == nil {
+		return false, ""
+	}
+	u.Path = u.Path[:at[0]]
+	return true, u.String()
+}
+
+// DiagnoseAllowList says whether the right people are answered.
+func (t Talk) DiagnoseAllowList(file string) bridge.Result {
+	var odd []string
+	for _, entry := range t.AllowedUsers {
+		actor := bridge.ParseActor(entry)
+		if actor.Type == bridge.ActorUser && (strings.Contains(actor.ID, "@") || strings.Contains(actor.ID, " ")) {
+			odd = append(odd, actor.ID)
+		}
+	}
+	switch {
+	case len(t.AllowedUsers) == 0:
+		return bridge.Warned(bridge.Say("nobody is on it"),
+			bridge.Say("The bot answers no one."),
+			bridge.Say("in %s, write: allowed_users = [\"USER-ID\"]\nwith the ids of those it may answer; perch log --level warn tells the id of who was not", file))
+	case slices.Contains(t.AllowedUsers, "*"):
+		return bridge.Warned(bridge.Say(`"*" answers everybody, guests too`),
+			bridge.Say("Whoever gets into a conversation of the bot can use it."),
+			bridge.Say("in %s, write: allowed_users = [\"USER-ID\"]\nwith the ids of those whom you mean", file))
+	case len(odd) > 0:
+		return bridge.Warned(
+			bridge.Say("%s looks like an e-mail address or a display name", strings.Join(odd, ", ")),
+			bridge.Say("People are known by their user id, which is often shorter than both; anybody else is not answered."),
+			bridge.Say("let that person write to the bot, then take the id from the warning: perch log --level warn\nand put it into allowed_users in %s", file))
+	}
+	return bridge.Passed(bridge.Say("%[1]s allowed: %[2]s", strconv.Itoa(len(t.AllowedUsers)), strings.Join(t.AllowedUsers, ", ")))
+}
+
+// Address returns the URL at which Nextcloud is to reach the webhook.
+func (w Webhook) Address() string {
+	if w.PublicURL == "" {
+		return "http://" + w.Listen + w.Path
+	}
+	u, err := url.Parse(w.PublicURL)
+	if err != nil {
+		return w.PublicURL
+	}
+	if strings.Trim(u.Path, "/") == "" {
+		u.Path = w.Path
+	}
+	return u.String()
+}
+
+// IsLocal reports whether a host, with or without a port, is on this machine
+// or in a private network, by its name or address.
+func IsLocal(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return isPrivate(strings.Trim(host, "[]"))
+}
+
+// CAFilePath returns where a certificate for ca_file is to be put.
+func CAFilePath(file string) string { return filepath.Join(filepath.Dir(file), "nextcloud-ca.pem") }
