@@ -257,7 +257,7 @@ func (p *patient) obey(fix string) (done bool) {
 		check(p.t, p.server.UninstallBot(m[1]))
 		p.install(practice.Bot{Name: "Perch", Secret: key})
 	})
-	match(`what this prints: perch occ --show-secret`, func([]string) { p.install(practice.Bot{Name: "Perch", Secret: key}) })
+	match(`what this prints: perch occ`, func([]string) { p.install(practice.Bot{Name: "Perch", Secret: key}) })
 	match(`occ talk:bot:setup (\S+) (\w+)`, func(m []string) {
 		if m[1] != "BOT-ID" && m[1] != strconv.Itoa(p.bot) || m[2] != p.room {
 			p.t.Errorf("the fix names another bot or room: %s", m[0])

@@ -93,7 +93,7 @@ func (a *App) warnOfMove(ctx context.Context) {
 		a.Bus.Publish(bridge.Event{
 			Stage: bridge.StageApp, Level: slog.LevelWarn,
 			Title: bridge.Say("Talk has the bot at %[1]s; its address is now %[2]s", old, now),
-			Hint:  bridge.Say("On your server, install it anew: occ talk:bot:uninstall --url='%s', then what this prints: perch occ --show-secret", old),
+			Hint:  bridge.Say("On your server, install it anew: occ talk:bot:uninstall --url='%s', then what this prints: perch occ", old),
 		})
 	}
 }

@@ -422,7 +422,7 @@ func (d Doctor) refusedSecret(ctx context.Context, room bridge.Room) bridge.Resu
 	return bridge.Failed(
 		bridge.Say("the server refused our signature in %s (401)", room.String()),
 		bridge.Say("Most likely the bot is not enabled in this conversation; else it was installed with another secret; else without the feature response. The doctor tries once, since Nextcloud locks an address out after about ten."),
-		bridge.Say("1. enable it: occ talk:bot:setup %[1]s %[2]s\n   (or in Talk: Conversation settings, Bots, Enable; occ talk:bot:list shows BOT-ID)\n2. give Perch the secret that the bot was installed with: perch secret set webhook_secret\n3. install it again with response: occ talk:bot:uninstall --url=%[3]s\n   then what this prints: perch occ --show-secret\nthen: perch doctor --only bot-secret --room %[2]s && perch retry",
+		bridge.Say("1. enable it: occ talk:bot:setup %[1]s %[2]s\n   (or in Talk: Conversation settings, Bots, Enable; occ talk:bot:list shows BOT-ID)\n2. give Perch the secret that the bot was installed with: perch secret set webhook_secret\n3. install it again with response: occ talk:bot:uninstall --url=%[3]s\n   then what this prints: perch occ\nthen: perch doctor --only bot-secret --room %[2]s && perch retry",
 			number, room.Token, shellQuote(d.Address)))
 }
 
@@ -540,7 +540,7 @@ func (d Doctor) ownBot(ctx context.Context) (*BotEntry, error) {
 
 // reinstall returns the fix that installs the bot anew in place of an old one.
 func reinstall(old string) bridge.Text {
-	return bridge.Say("on the server: occ talk:bot:uninstall --url=%s\nthen what this prints: perch occ --show-secret", shellQuote(old))
+	return bridge.Say("on the server: occ talk:bot:uninstall --url=%s\nthen what this prints: perch occ", shellQuote(old))
 }
 
 // wrongFeatures returns the result for features with which the bot does not work.
@@ -598,7 +598,7 @@ func (d Doctor) BotEntry(ctx context.Context, who bridge.Actor, installed string
 			}
 		}
 		return 0, bridge.Failed(bridge.Say("no bot is installed at %[1]s (%[2]s others are)", d.Address, strconv.Itoa(len(bots))), why,
-			bridge.Say("on the server, what this prints: perch occ --show-secret"))
+			bridge.Say("on the server, what this prints: perch occ"))
 	}
 	if own.State == 0 {
 		return own.ID, bridge.Failed(bridge.Say("bot %[1]s, %[2]s, is switched off", strconv.Itoa(own.ID), own.Name), why,
