@@ -8,8 +8,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -34,35 +38,81 @@ type Env struct {
 	Getenv func(string) string
 }
 
+// Process runs the command line of this process and returns its exit code. The
+// first Ctrl-C or SIGTERM asks the command to stop; the second ends the process.
+func Process() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return Main(ctx, os.Args[1:], Env{
+		Stdin:  os.Stdin,
+		Stdout: os.Stdout,
+		Stderr: os.Stderr,
+		Getenv: os.Getenv,
+	})
+}
+
 // Main runs one command and returns the exit code: 0 when it did what was
 // asked, 1 when it could not, 2 when it did not understand. It returns soon
 // after ctx is done.
 func Main(ctx context.Context, args []string, env Env) int {
-	root := newRoot(env)
+	out := &output{Writer: env.Stdout}
+	env.Stdout = out
+	root := newRoot(env) //nolint:contextcheck // Its commands get ctx from ExecuteContext.
 	root.SetArgs(args)
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	err := root.ExecuteContext(ctx)
-	if err == nil {
+	if out.err != nil && (err == nil || errors.Is(err, out.err)) {
+		err = &bridge.Error{Code: bridge.CodeUnavailable, Text: bridge.Say("The output cannot be written"), Cause: out.err}
+	}
+	usage, misunderstood := errors.AsType[usageError](err)
+	switch {
+	case err == nil:
 		return exitOK
-	}
-	var usage usageError
-	if errors.As(err, &usage) {
-		_, _ = fmt.Fprintf(env.Stderr, "perch: %v\nTry: perch --help\n", err)
+	case misunderstood:
+		_, _ = fmt.Fprintf(env.Stderr, "perch: %s\n  Try: %s --help\n", oneLine(usage.text), usage.command)
 		return exitUsage
-	}
-	if !errors.Is(err, errSilent) {
+	case !errors.Is(err, errSilent):
 		printError(env.Stderr, err)
 	}
 	return exitFailure
+}
+
+// output is the standard output. It remembers the first error, so that no
+// command needs to.
+type output struct {
+	io.Writer
+
+	err error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
 }
 
 // errSilent is a failure that was already told.
 var errSilent = errors.New("failed")
 
 // usageError is a command line that was not understood.
-type usageError struct{ error }
+type usageError struct{ command, text string }
+
+func (e usageError) Error() string { return e.text }
+
+func misuse(cmd *cobra.Command, format string, args ...any) error {
+	return usageError{cmd.CommandPath(), fmt.Sprintf(format, args...)}
+}
+
+// Groups of commands in the help.
+const (
+	setUp = "set up"
+	use   = "use"
+)
 
 func newRoot(env Env) *cobra.Command {
 	root := &cobra.Command{
@@ -72,55 +122,190 @@ func newRoot(env Env) *cobra.Command {
 Talk sends, keeps them safe, lets a handler answer, and posts the replies.
 
 New here? See it work, without a server:   perch demo
-Then connect your own:                     perch config init https://cloud.example.com --allow YOU`,
+Then connect your own:                     perch config init https://cloud.example.com --allow YOU
+
+A command ends with 0 when it did what was asked, 1 when it could not, and 2
+when it did not understand. These environment variables count:
+
+  PERCH_HOME             the folder for all files, in place of the system's own
+  PERCH_WEBHOOK_SECRET   in place of the webhook_secret in the keychain
+  PERCH_APP_TOKEN        in place of the app_token in the keychain
+  NO_COLOR               any value turns colours off`,
 		Version:       Version(),
-		Args:          unknownCommand,
+		RunE:          helpOnly,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.CompletionOptions.HiddenDefaultCmd = false
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.SetVersionTemplate("perch {{.Version}}\n")
+	root.AddGroup(&cobra.Group{ID: setUp, Title: "Set it up:"}, &cobra.Group{ID: use, Title: "Use it:"})
 	root.AddCommand(
+		newConfig(env), newSecret(env), newOcc(env),
 		newRun(env), newDemo(env), newSend(env), newRetry(env), newLog(env),
-		newConfig(env), newSecret(env), newOcc(env), newVersion(),
+		newDoctor(env), newChannel(env),
+		newVersion(env), newCompletion(env),
 	)
+	root.SetHelpCommand(newHelp())
+	root.SetFlagErrorFunc(wrongFlag)
+	root.SetVersionTemplate("perch {{.Version}}\n")
+	// A command with commands below does nothing of its own.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	for _, cmd := range append(root.Commands(), root) {
+		if cmd.HasSubCommands() {
+			cmd.Args, cmd.SuggestionsMinimumDistance = cobra.ArbitraryArgs, 2
+		}
+	}
 	return root
 }
 
-// unknownCommand is the Args of a command that only has subcommands.
-func unknownCommand(cmd *cobra.Command, args []string) error {
+// helpOnly is what a command does that only has commands below it.
+func helpOnly(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return nil
+		return cmd.Help()
 	}
-	text := fmt.Sprintf("there is no command %q", cmd.CommandPath()+" "+args[0])
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		text += "; did you mean " + strings.Join(near, " or ") + "?"
+	return misuse(cmd, "there is no command %q%s", cmd.CommandPath()+" "+args[0], didYouMean(cmd.SuggestionsFor(args[0])))
+}
+
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Say what a command does and takes",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return errors.Join(err, helpOnly(about, rest))
+			}
+			about.InitDefaultHelpFlag()
+			about.InitDefaultVersionFlag()
+			return about.Help()
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
+			if about, rest, err := cmd.Root().Find(args); err == nil && len(rest) == 0 {
+				for _, c := range about.Commands() {
+					if c.IsAvailableCommand() {
+						names = append(names, cobra.CompletionWithDesc(c.Name(), c.Short))
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
 	}
-	return usageError{errors.New(text)}
+}
+
+// wrongFlag returns what is said of a flag that cannot be parsed. It leaves out
+// what else was in the argument: it may be a secret.
+func wrongFlag(cmd *cobra.Command, err error) error {
+	text, _, _ := strings.Cut(err.Error(), " in -")
+	name, unknown := strings.CutPrefix(text, "unknown flag: --")
+	if !unknown {
+		return misuse(cmd, "%s", text)
+	}
+	flags := &cobra.Command{SuggestionsMinimumDistance: 2}
+	for _, match := range regexp.MustCompile(`--([a-z-]+)`).FindAllStringSubmatch(cmd.Flags().FlagUsages(), -1) {
+		flags.AddCommand(&cobra.Command{Use: match[1], Run: func(*cobra.Command, []string) {}})
+	}
+	var near []string
+	for _, flag := range flags.SuggestionsFor(name) {
+		near = append(near, "--"+flag)
+	}
+	return misuse(cmd, "there is no flag --%s%s", name, didYouMean(near))
+}
+
+func didYouMean(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return "; did you mean " + strings.Join(names, " or ") + "?"
 }
 
 // exactly is the Args of a command that takes the arguments that names lists.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) == len(names) {
-			return nil
+		switch {
+		case len(args) < len(names):
+			return misuse(cmd, "%s is missing; it is: %s", names[len(args)], strings.TrimSuffix(cmd.UseLine(), " [flags]"))
+		case len(args) > len(names) && len(names) == 0:
+			return misuse(cmd, "%s takes no arguments", cmd.CommandPath())
+		case len(args) > len(names):
+			return misuse(cmd, "only %s was expected; what has spaces in it goes in quotes", strings.Join(names, " "))
 		}
-		if len(names) == 0 {
-			return usageError{fmt.Errorf("%s takes no argument", cmd.CommandPath())}
-		}
-		return usageError{fmt.Errorf("it is: %s %s", cmd.CommandPath(), strings.Join(names, " "))}
+		return nil
 	}
 }
 
-func newVersion() *cobra.Command {
+// choice is the value of a flag that is one of a few words.
+type choice struct {
+	value string
+	of    []string
+}
+
+// addChoice adds a flag that is one of the words; the first by default.
+func addChoice(cmd *cobra.Command, name, usage string, words ...string) *choice {
+	c := &choice{value: words[0], of: words}
+	cmd.Flags().Var(c, name, usage+": "+anyOf(words))
+	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveKeepOrder))
+	return c
+}
+
+// String returns the word.
+func (c *choice) String() string { return c.value }
+
+// Type returns what stands for the word in the help.
+func (c *choice) Type() string { return "WORD" }
+
+// Set chooses a word.
+func (c *choice) Set(word string) error {
+	if !slices.Contains(c.of, word) {
+		return errors.New("it is " + anyOf(c.of))
+	}
+	c.value = word
+	return nil
+}
+
+// anyOf returns "a, b or c".
+func anyOf(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+func newVersion(env Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "perch", Version())
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(env.Stdout, "perch", Version())
 			return err
+		},
+	}
+}
+
+func newCompletion(env Env) *cobra.Command {
+	shells := []string{"bash", "zsh", "fish", "powershell"}
+	return &cobra.Command{
+		Use:   "completion SHELL",
+		Short: "Print what makes your shell complete perch's commands",
+		Long: `Print a script for your shell: bash, zsh, fish or powershell. With it, the Tab
+key completes the commands, flags and names of perch.`,
+		Example: `  bash         perch completion bash > ~/.local/share/bash-completion/completions/perch
+               (it needs the package bash-completion)
+  zsh          perch completion zsh > "${fpath[1]}/_perch"
+  fish         perch completion fish > ~/.config/fish/completions/perch.fish
+  powershell   perch completion powershell | Out-String | Invoke-Expression`,
+		Args:      exactly("SHELL"),
+		ValidArgs: shells,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch root := cmd.Root(); args[0] {
+			case "bash":
+				return root.GenBashCompletionV2(env.Stdout, true)
+			case "zsh":
+				return root.GenZshCompletion(env.Stdout)
+			case "fish":
+				return root.GenFishCompletion(env.Stdout, true)
+			case "powershell":
+				return root.GenPowerShellCompletionWithDesc(env.Stdout)
+			}
+			return misuse(cmd, "SHELL is %s, not %q", anyOf(shells), args[0])
 		},
 	}
 }
@@ -146,39 +331,27 @@ func Version() string {
 // home returns where Perch keeps its files.
 func (env Env) home() (config.Home, error) { return config.Locate(env.Getenv) }
 
+// config loads the configuration of the home.
+func (env Env) config() (config.Config, []config.Problem, error) {
+	home, err := env.home()
+	if err != nil {
+		return config.Config{}, nil, err
+	}
+	return config.Load(home.ConfigFile())
+}
+
 // secrets returns where the secrets of home come from.
 func (env Env) secrets(home config.Home) *secret.Store {
 	return secret.Open(env.Getenv, home.KeychainService())
 }
 
-// terminal reports whether w is a terminal, and its colours are wanted.
-func (env Env) colour(w io.Writer) bool {
+// colour reports whether the standard output is a terminal, and its colours
+// are wanted.
+func (env Env) colour() bool {
+	w := env.Stdout
+	if o, ok := w.(*output); ok {
+		w = o.Writer
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) && env.Getenv("NO_COLOR") == "" && env.Getenv("TERM") != "dumb"
-}
-
-// printError prints an error for a person: what happened, why, and what to do.
-func printError(w io.Writer, err error) {
-	var invalid *config.InvalidError
-	if errors.As(err, &invalid) {
-		printProblems(w, invalid.Problems)
-		return
-	}
-	text := bridge.TextOf(err).String()
-	_, _ = fmt.Fprintf(w, "perch: %s\n", text)
-	if cause := errors.Unwrap(err); cause != nil && bridge.CodeOf(err) != bridge.CodeNotFound && !strings.Contains(text, cause.Error()) {
-		_, _ = fmt.Fprintf(w, "  %s\n", cause)
-	}
-	if hint := bridge.HintOf(err); !hint.IsZero() {
-		_, _ = fmt.Fprintf(w, "  %s\n", hint)
-	}
-}
-
-func printProblems(w io.Writer, problems []config.Problem) {
-	for _, p := range problems {
-		_, _ = fmt.Fprintln(w, p)
-		if !p.Hint.IsZero() {
-			_, _ = fmt.Fprintf(w, "  %s\n", p.Hint)
-		}
-	}
 }

@@ -1,12 +1,13 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -14,13 +15,18 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/config"
+	"perch/bridge/secret"
 )
 
 func newConfig(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Begin, look at, check or import the configuration",
-		Args:  unknownCommand,
+		Long: `Begin, look at, check or import the configuration, config.toml. Each key in it
+has a comment that says what it is for. A running Perch takes over what you
+change there as soon as you save it.`,
+		GroupID: setUp,
+		RunE:    helpOnly,
 	}
 	cmd.AddCommand(
 		newConfigInit(env), newConfigImport(env),
@@ -76,49 +82,70 @@ func newConfig(env Env) *cobra.Command {
 	return cmd
 }
 
-// config loads the configuration of the home.
-func (env Env) config() (config.Config, []config.Problem, error) {
-	home, err := env.home()
-	if err != nil {
-		return config.Config{}, nil, err
-	}
-	return config.Load(home.ConfigFile())
-}
-
 func newConfigInit(env Env) *cobra.Command {
 	var allow []string
 	cmd := &cobra.Command{
-		Use:   "init SERVER-URL --allow USER-ID",
-		Short: "Begin a configuration for your server",
-		Args:  exactly("SERVER-URL"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		Use:     "init SERVER-URL --allow USER-ID",
+		Short:   "Begin a configuration for your server",
+		Example: "  perch config init https://cloud.example.com --allow alice --allow bob",
+		Args:    exactly("SERVER-URL"),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			home, err := env.home()
 			if err != nil {
 				return err
 			}
-			if _, err := os.Lstat(home.ConfigFile()); err == nil {
-				return &bridge.Error{
-					Code: bridge.CodeConflict,
-					Text: bridge.Say("There is a configuration already: %s", home.ConfigFile()),
-					Hint: bridge.Say("Edit that file; perch config check says whether it is in order."),
-				}
+			if err := vacant(home.ConfigFile(), bridge.Say("Edit that file; perch config check says whether it is in order.")); err != nil {
+				return err
 			}
 			cfg := config.Default()
-			cfg.Talk.BaseURL, cfg.Talk.AllowedUsers = args[0], allow
-			problems, err := cfg.Validate()
-			if err != nil {
-				return err
+			cfg.Talk.BaseURL, cfg.Talk.AllowedUsers = serverOf(args[0]), allow
+			if _, err := cfg.Validate(); err != nil {
+				return misuse(cmd, "%s", wrongInit(err, args[0]))
 			}
 			if _, err := config.Save(home.ConfigFile(), cfg); err != nil {
 				return err
 			}
+			_, problems, err := config.Load(home.ConfigFile())
+			if err != nil {
+				return err
+			}
 			printProblems(env.Stderr, problems)
-			_, err = fmt.Fprintf(env.Stdout, "Written to %s\nNext: perch secret generate webhook_secret\n", home.ConfigFile())
+			_, err = fmt.Fprintf(env.Stdout, "The settings for %s are written to %s\nNext: perch secret generate webhook_secret\n", cfg.Talk.BaseURL, home.ConfigFile())
 			return err
 		},
 	}
-	cmd.Flags().StringSliceVar(&allow, "allow", nil, "Nextcloud user id that the bot answers; can be given again")
+	cmd.Flags().StringSliceVar(&allow, "allow", nil, "answer the Nextcloud user `USER-ID`; can be given again")
 	return cmd
+}
+
+// vacant returns an error if there is a configuration already.
+func vacant(file string, hint bridge.Text) error {
+	if _, err := os.Lstat(file); err != nil {
+		return nil //nolint:nilerr // Whatever else is wrong, writing the file will say.
+	}
+	return &bridge.Error{Code: bridge.CodeConflict, Text: bridge.Say("There is a configuration already: %s", file), Hint: hint}
+}
+
+// serverOf returns the address of the server that a browser shows a page of.
+func serverOf(page string) string {
+	return regexp.MustCompile(`(/index\.php)?/(apps|call|login|settings)(/.*|[?#].*)?$`).ReplaceAllString(page, "")
+}
+
+// wrongInit returns what is wrong with the arguments of config init.
+func wrongInit(err error, server string) string {
+	invalid, ok := errors.AsType[*config.InvalidError](err)
+	if !ok {
+		return err.Error()
+	}
+	p := invalid.Problems[0]
+	switch {
+	case !strings.HasSuffix(p.Key, ".base_url"):
+		return "--allow " + p.Text.String()
+	case !strings.Contains(server, "://"):
+		return fmt.Sprintf("SERVER-URL %s; did you mean https://%s?", p.Text, server)
+	default:
+		return "SERVER-URL " + p.Text.String()
+	}
 }
 
 func newConfigImport(env Env) *cobra.Command {
@@ -128,53 +155,180 @@ func newConfigImport(env Env) *cobra.Command {
 		Long: `Take over the table of Nextcloud Talk from the config.toml of PRX or ZeroClaw.
 Secrets in it go to the system's keychain, never to Perch's own file. FILE is
 not changed, unless it is Perch's own config.toml with secrets in it: then they
-are moved out of it.`,
+are moved out of it, and it is written anew.
+
+It is all or nothing: if a secret cannot be stored, nothing is written. On a
+server without a keychain, set the same secrets in the environment first, see
+perch secret --help.`,
 		Args: exactly("FILE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			home, err := env.home()
-			if err != nil {
-				return err
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			data, err := os.ReadFile(args[0])
-			if err != nil {
-				return &bridge.Error{Code: bridge.CodeNotFound, Text: bridge.Say("%s cannot be read", args[0]), Hint: bridge.Say("%s", err.Error()), Cause: err}
-			}
-			own := sameFile(args[0], home.ConfigFile())
-			if _, err := os.Lstat(home.ConfigFile()); err == nil && !own {
-				return &bridge.Error{
-					Code: bridge.CodeConflict,
-					Text: bridge.Say("There is a configuration already: %s", home.ConfigFile()),
-					Hint: bridge.Say("Move it away first if it is to be replaced."),
-				}
-			}
-			imported, err := config.Import(args[0], data)
-			if err != nil {
-				return err
-			}
-			store := env.secrets(home)
-			for _, name := range slices.Sorted(maps.Keys(imported.Secrets)) {
-				if err := store.Set(cmd.Context(), name, imported.Secrets[name]); err != nil {
-					return err
-				}
-				_, _ = fmt.Fprintf(env.Stdout, "%s is stored in the system's keychain.\n", name)
-			}
-			kept, err := config.Save(home.ConfigFile(), imported.Config)
-			if err != nil {
-				return err
-			}
-			if own && kept != "" { // all of it was taken over, and it holds the secrets
-				if err := os.Remove(kept); err != nil {
-					return err
-				}
-			}
-			printProblems(env.Stdout, imported.Notes)
-			_, err = fmt.Fprintf(env.Stdout, "The settings of [%s] are written to %s\n", imported.Table, home.ConfigFile())
-			if err == nil && !own && len(imported.Secrets) > 0 {
-				_, err = fmt.Fprintf(env.Stdout, "%s still holds the secrets; remove them there when the other program no longer needs them.\n", args[0])
-			}
-			return err
+			return nil, cobra.ShellCompDirectiveDefault
 		},
+		RunE: env.importConfig,
 	}
+}
+
+// maxImport bounds what is read of a file to be imported.
+const maxImport = 1 << 20
+
+func (env Env) importConfig(cmd *cobra.Command, args []string) error {
+	ctx, file := cmd.Context(), args[0]
+	home, err := env.home()
+	if err != nil {
+		return err
+	}
+	data, err := readFile(file)
+	if err != nil {
+		return &bridge.Error{Code: bridge.CodeUnavailable, Text: bridge.Say("%s cannot be read", file), Cause: err}
+	}
+	own := sameFile(file, home.ConfigFile())
+	if !own {
+		err = vacant(home.ConfigFile(), bridge.Say("Move it away first if it is to be replaced."))
+	} else if err = onlySecretsWrong(file, data); errors.Is(err, errInOrder) {
+		_, err = fmt.Fprintf(env.Stdout, "There is nothing to move: %s is in order and holds no secrets.\n", file)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	imported, err := config.Import(file, data)
+	if err != nil {
+		return err
+	}
+	store := env.secrets(home)
+	stored, err := env.storeImported(ctx, store, file, imported.Secrets)
+	if err != nil {
+		return err
+	}
+	kept, err := config.Save(home.ConfigFile(), imported.Config)
+	if err != nil {
+		return errors.Join(err, forget(ctx, store, stored))
+	}
+	if own && kept != "" { // all of it was taken over, and it holds the secrets
+		if err := os.Remove(kept); err != nil {
+			return &bridge.Error{
+				Code:  bridge.CodeUnavailable,
+				Text:  bridge.Say("The old configuration with the secrets in it cannot be removed"),
+				Hint:  bridge.Say("Remove it: %s", "rm "+shellQuote(kept)),
+				Cause: err,
+			}
+		}
+	}
+	printProblems(env.Stderr, imported.Notes)
+	_, err = fmt.Fprintf(env.Stdout, "The settings of [%s] are written to %s\n", imported.Table, home.ConfigFile())
+	if !own && len(imported.Secrets) > 0 {
+		_, err = fmt.Fprintf(env.Stdout, "%s still holds the secrets; remove them there when the other program no longer needs them.\n", file)
+	}
+	return err
+}
+
+// storeImported puts secrets into the keychain, all or none, but for those that
+// are found already. It returns which it stored.
+func (env Env) storeImported(ctx context.Context, store *secret.Store, file string, secrets map[string]bridge.Secret) (stored []string, err error) {
+	var missing []string
+	names := slices.Sorted(maps.Keys(secrets))
+	for _, name := range names {
+		there, err := store.Get(ctx, name)
+		switch {
+		case bridge.CodeOf(err) == bridge.CodeNotFound:
+			missing = append(missing, name)
+		case err != nil:
+			return nil, notImported(file, name, err)
+		case there.Reveal() != secrets[name].Reveal():
+			return nil, otherSecret(file, store.Status(ctx, name))
+		}
+	}
+	for _, name := range missing {
+		if err := store.Set(ctx, name, secrets[name]); err != nil {
+			return nil, errors.Join(notImported(file, name, err), forget(ctx, store, stored))
+		}
+		stored = append(stored, name)
+	}
+	for _, name := range names {
+		text := "is stored in the system's keychain."
+		if !slices.Contains(stored, name) {
+			text = "is already " + whence(store.Status(ctx, name)) + "."
+		}
+		_, _ = fmt.Fprintf(env.Stdout, "%s %s\n", name, text)
+		if err := secret.Check(name, secrets[name]); err != nil {
+			_, _ = fmt.Fprintf(env.Stderr, "Mind: %s\n", oneLine(bridge.TextOf(err).String()))
+		}
+	}
+	return stored, nil
+}
+
+// forget takes secrets out of the keychain again.
+func forget(ctx context.Context, store *secret.Store, names []string) error {
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, store.Delete(context.WithoutCancel(ctx), name))
+	}
+	return errors.Join(errs...)
+}
+
+// notImported says that nothing was imported because of one secret.
+func notImported(file, name string, err error) error {
+	return &bridge.Error{
+		Code:  bridge.CodeOf(err),
+		Text:  bridge.Say("Nothing was imported: the %s in %s cannot be moved to the keychain", name, file),
+		Hint:  bridge.HintOf(err),
+		Cause: err,
+	}
+}
+
+// otherSecret says that nothing was imported because there is another secret
+// by that name.
+func otherSecret(file string, s secret.Status) error {
+	hint := bridge.Say("If the one in the file is right, delete the other first: perch secret delete %s", s.Name)
+	if s.Variable != "" {
+		hint = bridge.Say("If the one in the file is right, unset %s first", s.Variable)
+	}
+	return &bridge.Error{
+		Code: bridge.CodeConflict,
+		Text: bridge.Say("Nothing was imported: the %s in %s is not the one %s", s.Name, file, whence(s)),
+		Hint: hint,
+	}
+}
+
+// errInOrder is a configuration that nothing is wrong with.
+var errInOrder = errors.New("in order")
+
+// onlySecretsWrong returns nil if nothing but secrets keep Perch from using its
+// own configuration, so that nothing is lost when it is written anew.
+func onlySecretsWrong(file string, data []byte) error {
+	_, _, err := config.Parse(file, data)
+	if err == nil {
+		return errInOrder
+	}
+	invalid, ok := errors.AsType[*config.InvalidError](err)
+	if !ok {
+		return err
+	}
+	others := slices.DeleteFunc(slices.Clone(invalid.Problems), func(p config.Problem) bool {
+		name := p.Key[strings.LastIndexByte(p.Key, '.')+1:]
+		return slices.Contains(append(secret.Names(), "bot_token"), name)
+	})
+	if len(others) == 0 {
+		return nil
+	}
+	others[len(others)-1].Hint = bridge.Say("Mend this first, or move the file and import it from there: mv %[1]s %[1]s.old; perch config import %[1]s.old", shellQuote(file))
+	return &config.InvalidError{Problems: others}
+}
+
+func readFile(path string) (data []byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	data, err = io.ReadAll(io.LimitReader(f, maxImport+1))
+	if len(data) > maxImport {
+		return nil, errors.New("too big to be a settings file")
+	}
+	return data, err
 }
 
 func sameFile(a, b string) bool {
@@ -184,81 +338,4 @@ func sameFile(a, b string) bool {
 	}
 	other, err := os.Stat(b)
 	return err == nil && os.SameFile(one, other)
-}
-
-func newOcc(env Env) *cobra.Command {
-	var where, name string
-	cmd := &cobra.Command{
-		Use:   "occ",
-		Short: "Print the commands that install the bot on your server",
-		Long: `Print the commands that install the bot on your server. They contain the webhook
-secret: paste them there, and nowhere else.`,
-		Args: exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			prefix, ok := occPrefixes()[where]
-			if !ok {
-				return usageError{fmt.Errorf("--on is %s, not %q", strings.Join(slices.Sorted(maps.Keys(occPrefixes())), ", "), where)}
-			}
-			cfg, _, err := env.config()
-			if err != nil {
-				return err
-			}
-			home, err := env.home()
-			if err != nil {
-				return err
-			}
-			key, err := env.secrets(home).Get(cmd.Context(), bridge.WebhookSecret)
-			if err != nil {
-				return err
-			}
-			return printOcc(env.Stdout, prefix, name, key, cfg.Webhook)
-		},
-	}
-	cmd.Flags().StringVar(&where, "on", "host", "how Nextcloud runs: host, docker, aio, snap")
-	cmd.Flags().StringVar(&name, "name", "Perch", "name that people see in Talk")
-	return cmd
-}
-
-// occPrefixes returns how occ is called, by how Nextcloud runs.
-func occPrefixes() map[string]string {
-	return map[string]string{
-		"host":   "sudo -u www-data php /var/www/nextcloud/occ",
-		"docker": "docker exec -u www-data nextcloud php occ",
-		"aio":    "sudo docker exec --user www-data -it nextcloud-aio-nextcloud php occ",
-		"snap":   "sudo nextcloud.occ",
-	}
-}
-
-func printOcc(w io.Writer, prefix, name string, key bridge.Secret, hook config.Webhook) error {
-	address, err := webhookAddress(hook)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, `# On your server, install the bot:
-%[1]s talk:bot:install -f webhook -f response -- %[2]s %[3]s %[4]s
-# See its number, then enable it in a conversation (TOKEN is the last part of its address):
-%[1]s talk:bot:list
-%[1]s talk:bot:setup BOT-ID TOKEN
-`, prefix, shellQuote(name), shellQuote(key.Reveal()), shellQuote(address))
-	return err
-}
-
-// webhookAddress returns the URL at which Nextcloud reaches the webhook.
-func webhookAddress(hook config.Webhook) (string, error) {
-	if hook.PublicURL == "" {
-		return "http://" + hook.Listen + hook.Path, nil
-	}
-	u, err := url.Parse(hook.PublicURL)
-	if err != nil {
-		return "", errors.New("public_url is no URL")
-	}
-	if strings.Trim(u.Path, "/") == "" {
-		u.Path = hook.Path
-	}
-	return u.String(), nil
-}
-
-// shellQuote returns s as one word of a POSIX shell.
-func shellQuote(s string) string {
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,23 +25,23 @@ import (
 )
 
 func newDemo(env Env) *cobra.Command {
-	var format string
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Play a conversation with the bot on a practice server",
 		Long: `Play a conversation with the bot on a practice server inside this process: real
 signed webhooks and real replies over HTTP on this machine, and nothing of it
 kept. On a terminal you can go on yourself afterwards.`,
-		Args: exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			out, err := env.printer(format, slog.LevelInfo)
-			if err != nil {
-				return err
-			}
-			return env.demo(cmd.Context(), out, format == "text")
-		},
+		GroupID: use,
+		Args:    exactly(),
 	}
-	addFormat(cmd, &format)
+	format := addFormat(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		err := env.demo(cmd.Context(), env.printer(format, slog.LevelInfo), format.value == "text")
+		if cmd.Context().Err() != nil {
+			return nil //nolint:nilerr // Whoever ends it wants no error.
+		}
+		return err
+	}
 	return cmd
 }
 
@@ -58,14 +59,14 @@ func (env Env) demo(ctx context.Context, out printer, narrate bool) error {
 	stage.out = out
 	if narrate {
 		stage.narration = env.Stdout
-		stage.dim = env.colour(env.Stdout)
+		stage.colour = env.colour()
 	}
 	err = stage.play(ctx)
 	if f, ok := env.Stdin.(*os.File); err == nil && narrate && ok && term.IsTerminal(int(f.Fd())) {
 		err = stage.improvise(ctx, f)
 	}
-	err = errors.Join(err, stage.clear())
-	if err == nil && narrate && ctx.Err() == nil {
+	err = errors.Join(err, stage.clear(ctx))
+	if err == nil && narrate {
 		_, err = io.WriteString(env.Stdout, demoEnd)
 	}
 	return err
@@ -94,7 +95,7 @@ type stage struct {
 
 	out       printer
 	narration io.Writer // nil: none
-	dim       bool
+	colour    bool
 }
 
 // setStage starts a practice server and a bot with its home in dir.
@@ -127,11 +128,11 @@ func (s *stage) start(ctx context.Context, dir string) error {
 		return err
 	}
 	bus := &eventlog.Bus{}
-	s.events = bus.Subscribe(shownEvents)
 	s.app, err = app.Open(ctx, app.Options{Home: home, Secrets: secrets, Bus: bus, Version: Version()})
 	if err != nil {
 		return err
 	}
+	s.events = bus.Subscribe(shownEvents) // after Open, which warns of what is meant here: a port that changes
 	running, stop := context.WithCancel(ctx)
 	s.stopApp = stop
 	go func() { s.stopped <- s.app.Run(running) }()
@@ -144,16 +145,16 @@ func (s *stage) start(ctx context.Context, dir string) error {
 		Name: "Perch", Secret: s.secret.Reveal(), URL: "http://" + s.app.Addr() + cfg.Webhook.Path,
 	})
 	if err != nil {
-		return errors.Join(err, s.clear())
+		return errors.Join(err, s.clear(ctx))
 	}
 	return nil
 }
 
 // clear stops the bot, prints its last events, and stops the server.
-func (s *stage) clear() error {
+func (s *stage) clear(ctx context.Context) error {
 	s.stopApp()
 	err := <-s.stopped
-	s.drain()
+	s.drain(ctx)
 	s.server.Close()
 	return errors.Join(err, s.app.Close())
 }
@@ -163,22 +164,25 @@ func (s *stage) play(ctx context.Context) error {
 	if _, err := s.server.EnableBot(ctx, s.kitchen, s.bot); err != nil {
 		return err
 	}
+	if err := s.watch(ctx, intake); err != nil {
+		return err
+	}
 	for _, scene := range []struct {
 		narration, who, text string
-		until                bridge.Stage // of the event that ends the scene
+		until                func(bridge.Event) bool // the event that ends the scene
 		before               func()
 	}{
-		{"Alice asks whether it is there.", "alice", "!ping", bridge.StageSender, nil},
-		{"Bob lets it say something, with a mention.", "bob", "!echo Dinner at 7, @alice 🍲", bridge.StageSender, nil},
-		{"Mallory is not on the list of allowed users.", "mallory", "!ping", bridge.StageIntake, nil},
+		{"Alice asks whether it is there.", "alice", "!ping", sent, nil},
+		{"Bob lets it say something, with a mention.", "bob", "!echo Dinner at 7, @alice 🍲", sent, nil},
+		{"Mallory is not on the list of allowed users.", "mallory", "!ping", intake, nil},
 		{
 			"The server goes into maintenance just when the bot answers. The reply is kept and sent later.",
-			"alice", "!whoami", bridge.StageSender,
+			"alice", "!whoami", sent,
 			func() {
 				s.server.SetFaults(practice.Fault{Kind: practice.FaultMaintenance, On: practice.EndpointBot, Times: 1})
 			},
 		},
-		{"How is it?", "alice", "!status", bridge.StageSender, nil},
+		{"Alice asks how it is.", "alice", "!status", sent, nil},
 	} {
 		s.say(scene.narration)
 		if scene.before != nil {
@@ -191,11 +195,25 @@ func (s *stage) play(ctx context.Context) error {
 	return nil
 }
 
+func intake(e bridge.Event) bool { return e.Stage == bridge.StageIntake }
+
+func sent(e bridge.Event) bool { return e.Stage == bridge.StageSender && e.Level == slog.LevelInfo }
+
+// concluded reports whether nothing more follows from a message.
+func concluded(e bridge.Event) bool {
+	return sent(e) || e.Stage == bridge.StageHandler && e.Title.Format != "Handled"
+}
+
 // post posts a text and prints events until the one that ends the scene.
-func (s *stage) post(ctx context.Context, who, text string, until bridge.Stage) error {
+func (s *stage) post(ctx context.Context, who, text string, until func(bridge.Event) bool) error {
 	if _, err := s.server.Post(ctx, s.kitchen, who, text); err != nil {
 		return err
 	}
+	return s.watch(ctx, until)
+}
+
+// watch prints events until there is one that ends it.
+func (s *stage) watch(ctx context.Context, until func(bridge.Event) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	for {
@@ -203,12 +221,10 @@ func (s *stage) post(ctx context.Context, who, text string, until bridge.Stage) 
 		if err != nil {
 			return err
 		}
-		ended := false
 		for _, e := range events {
 			s.out.print(e)
-			ended = ended || e.Stage == until && (until != bridge.StageSender || e.Level == slog.LevelInfo)
 		}
-		if ended {
+		if slices.ContainsFunc(events, until) {
 			return nil
 		}
 	}
@@ -229,6 +245,7 @@ func (s *stage) improvise(ctx context.Context, in io.Reader) error {
 		}
 	}()
 	for {
+		_, _ = io.WriteString(s.narration, "Alice: ")
 		select {
 		case <-ctx.Done():
 			return nil
@@ -236,11 +253,7 @@ func (s *stage) improvise(ctx context.Context, in io.Reader) error {
 			if line = strings.TrimSpace(line); line == "" {
 				return nil
 			}
-			until := bridge.StageHandler
-			if strings.HasPrefix(line, "!") {
-				until = bridge.StageSender
-			}
-			if err := s.post(ctx, "alice", line, until); err != nil {
+			if err := s.post(ctx, "alice", line, concluded); err != nil {
 				return err
 			}
 		}
@@ -248,8 +261,8 @@ func (s *stage) improvise(ctx context.Context, in io.Reader) error {
 }
 
 // drain prints the events that are left.
-func (s *stage) drain() {
-	done, cancel := context.WithCancel(context.Background())
+func (s *stage) drain(ctx context.Context) {
+	done, cancel := context.WithCancel(ctx)
 	cancel()
 	for {
 		events, _, err := s.events.Next(done)
@@ -266,7 +279,7 @@ func (s *stage) say(text string) {
 	if s.narration == nil {
 		return
 	}
-	if s.dim {
+	if s.colour {
 		text = dim + text + reset
 	}
 	_, _ = fmt.Fprintf(s.narration, "\n%s\n", text)

@@ -1,37 +1,60 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 
 	"perch/bridge"
+	"perch/bridge/config"
 )
 
-// printer prints events.
-type printer interface{ print(e bridge.Event) }
+// printer prints what a running Perch says.
+type printer interface {
+	begin(o opening)
+	print(e bridge.Event)
+}
+
+// opening is what perch run says first.
+type opening struct {
+	version string
+	config  string // file
+	listen  string // address
+	url     string // that Nextcloud must reach; empty: unknown
+	allowed []string
+	replyAs config.ReplyAs
+}
+
+// addFormat adds the flag for the format of a printer.
+func addFormat(cmd *cobra.Command) *choice {
+	return addChoice(cmd, "log-format", "print for a person or as lines of JSON", "text", "json")
+}
 
 // printer returns a printer of the given format to standard output. It leaves
 // out what is below level.
-func (env Env) printer(format string, level slog.Level) (printer, error) {
-	switch format {
-	case "text":
-		return textPrinter{w: env.Stdout, level: level, colour: env.colour(env.Stdout)}, nil
-	case "json":
-		return jsonPrinter{slog.NewJSONHandler(env.Stdout, &slog.HandlerOptions{Level: level})}, nil
+func (env Env) printer(format *choice, level slog.Level) printer {
+	if format.value == "json" {
+		return jsonPrinter{slog.NewJSONHandler(escaper{env.Stdout}, &slog.HandlerOptions{Level: level})}
 	}
-	return nil, usageError{fmt.Errorf("--log-format is text or json, not %q", format)}
+	return &textPrinter{w: env.Stdout, level: level, colour: env.colour(), day: time.Now().Format(time.DateOnly)}
 }
 
 // textPrinter prints an event as a line for a person, and below it the reason
-// and what to do, if it is a problem.
+// and what to do, if it is a problem. Days other than today get a line.
 type textPrinter struct {
 	w      io.Writer
 	level  slog.Level
 	colour bool
+	day    string // of the last event
 }
 
 // Escape sequences.
@@ -44,73 +67,197 @@ const (
 	green  = "\x1b[32m"
 )
 
-func (p textPrinter) print(e bridge.Event) {
+// Columns of a printed event.
+const (
+	titleColumn = 12 // after the time and the sign
+	maxColumn   = 40 // where the further lines of a text begin at the latest
+)
+
+func (p *textPrinter) begin(o opening) {
+	reach := "Nextcloud must reach " + o.url
+	if o.url == "" {
+		reach = "Nextcloud cannot know where: set public_url"
+	}
+	who := "answers nobody"
+	if len(o.allowed) > 0 {
+		who = "answers " + strings.Join(o.allowed, ", ")
+	}
+	if most := 8; len(o.allowed) > most {
+		who = fmt.Sprintf("answers %s and %d more", strings.Join(o.allowed[:most], ", "), len(o.allowed)-most)
+	}
+	_, _ = fmt.Fprintf(p.w, "%s · settings in %s · listens on %s\n%s · %s · replies as the %s\n",
+		p.paint(bold, "Perch "+o.version), oneLine(o.config), o.listen, oneLine(reach), oneLine(who), o.replyAs)
+}
+
+func (p *textPrinter) print(e bridge.Event) {
 	if e.Level < p.level {
 		return
 	}
-	glyph, colour := " ", ""
-	switch {
-	case e.Level >= slog.LevelError:
-		glyph, colour = "✕", red
-	case e.Level >= slog.LevelWarn:
-		glyph, colour = "!", yellow
-	case e.Stage == bridge.StageIntake && e.Text != "":
-		glyph = "→"
-	case e.Stage == bridge.StageSender && e.Text != "":
-		glyph, colour = "←", green
-	}
 	var b strings.Builder
-	b.WriteString(p.paint(dim, e.Time.Local().Format(time.TimeOnly)))
-	b.WriteString("  " + p.paint(colour, glyph) + " ")
-	if e.Level < slog.LevelWarn && (glyph == "→" || glyph == "←") {
-		b.WriteString(p.paint(bold, printable(e.Room.String())) + "  ")
-		if glyph == "→" {
-			b.WriteString(printable(e.Actor.String()) + ": ")
-		}
-		b.WriteString(printable(e.Text))
-		if e.Duration > 0 {
-			b.WriteString(p.paint(dim, "  "+e.Duration.Round(time.Millisecond).String()))
-		}
-	} else {
-		b.WriteString(p.paint(colour, printable(e.Title.String())))
+	at := e.Time.Local()
+	if day := at.Format(time.DateOnly); day != p.day {
+		p.day = day
+		b.WriteString(p.paint(dim, day) + "\n")
+	}
+	sign, colour := signOf(e)
+	b.WriteString(p.paint(dim, at.Format(time.TimeOnly)) + "  " + p.paint(colour, sign) + " ")
+	switch sign {
+	case "→":
+		p.chat(&b, e, oneLine(e.Actor.String())+": ")
+	case "←":
+		p.chat(&b, e, "")
+	default:
+		b.WriteString(p.paint(colour, oneLine(e.Title.String())))
 		if e.Level < slog.LevelWarn && e.Cause != "" {
-			b.WriteString(p.paint(dim, "  "+printable(e.Cause)))
+			b.WriteString(p.paint(dim, "  "+oneLine(e.Cause)))
 		}
 	}
 	if e.Level >= slog.LevelWarn {
-		for _, line := range []string{e.Reason.String(), e.Cause, e.Hint.String()} {
-			if line != "" && line != e.Title.String() && !(line == e.Cause && strings.HasPrefix(line, e.Reason.String()) && e.Level < slog.LevelError) {
-				b.WriteString("\n            " + printable(line))
-			}
+		for _, part := range explanation(e) {
+			b.WriteString("\n" + strings.Repeat(" ", titleColumn) + indented(part, titleColumn))
 		}
 	}
 	b.WriteByte('\n')
 	_, _ = io.WriteString(p.w, b.String())
 }
 
-func (p textPrinter) paint(sequence, text string) string {
+// signOf returns the sign before an event, and the colour of it and the title.
+func signOf(e bridge.Event) (sign, colour string) {
+	switch {
+	case e.Level >= slog.LevelError:
+		return "✕", red
+	case e.Level >= slog.LevelWarn:
+		return "!", yellow
+	case e.Stage == bridge.StageIntake && e.Text != "":
+		return "→", ""
+	case e.Stage == bridge.StageSender && e.Text != "":
+		return "←", green
+	default:
+		return " ", ""
+	}
+}
+
+// chat prints a text that was written or sent. Its further lines begin below
+// the first.
+func (p *textPrinter) chat(b *strings.Builder, e bridge.Event, author string) {
+	room := oneLine(e.Room.String())
+	b.WriteString(p.paint(bold, room) + "  " + author)
+	column := titleColumn + utf8.RuneCountInString(room+"  "+author)
+	b.WriteString(indented(e.Text, min(column, maxColumn)))
+	if e.Duration > 0 {
+		b.WriteString(p.paint(dim, "  "+took(e.Duration)))
+	}
+}
+
+// explanation returns why there is a problem and what to do, without saying
+// twice what one says already.
+func explanation(e bridge.Event) []string {
+	var parts []string
+	reason, cause := e.Reason.String(), e.Cause
+	if reason == e.Title.String() {
+		reason = ""
+	}
+	if reason != "" {
+		parts = append(parts, sentence(reason))
+	}
+	for _, said := range []string{e.Title.String(), e.Reason.String()} {
+		if said != "" {
+			cause = strings.TrimLeft(strings.TrimPrefix(cause, said), ":\n ")
+		}
+	}
+	if cause != "" && (reason == "" || e.Level >= slog.LevelError) {
+		parts = append(parts, cause)
+	}
+	if hint := e.Hint.String(); hint != "" {
+		parts = append(parts, sentence(hint))
+	}
+	return parts
+}
+
+func (p *textPrinter) paint(sequence, text string) string {
 	if !p.colour || sequence == "" {
 		return text
 	}
 	return sequence + text + reset
 }
 
-// printable returns s on one line, without control characters: what people
-// write must not steer the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n':
-			return '⏎'
-		case r < ' ' || r == 0x7f || 0x80 <= r && r < 0xa0:
-			return '·'
+// took returns how long something took: "0.4 ms", "12 ms", "1.5 s".
+func took(d time.Duration) string {
+	switch {
+	case d < 10*time.Millisecond:
+		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	default:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+}
+
+// harmless returns s without what could steer a terminal or a reader's eye:
+// what people write is not trusted. Lines end with \n alone.
+func harmless(s string) string {
+	var b strings.Builder
+	before := ' '
+	for _, r := range strings.ReplaceAll(s, "\r\n", "\n") {
+		if r == '\n' || r == '\t' || !harmful(r) && (!isJoiner(r) || before > unicode.MaxASCII) {
+			b.WriteRune(r)
+		} else {
+			b.WriteRune('·')
 		}
-		return r
-	}, s)
+		before = r
+	}
+	return b.String()
+}
+
+// oneLine returns s as harmless does, on one line.
+func oneLine(s string) string {
+	return strings.NewReplacer("\n", " ", "\t", " ").Replace(harmless(s))
+}
+
+// harmful reports whether a character steers the terminal, turns the direction
+// of the text, or cannot be seen.
+func harmful(r rune) bool {
+	switch {
+	case unicode.IsControl(r),
+		r == '\u2028', r == '\u2029', // end lines
+		r == '\u061c', r >= '\u200e' && r <= '\u200f', r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069', // direction
+		r == '\u00ad', r == '\u180e', r == '\u200b', r >= '\u2060' && r <= '\u2064', r >= '\u206a' && r <= '\u206f', r == '\ufeff', // not seen
+		r >= '\ufff9' && r <= '\ufffb':
+		return true
+	}
+	return false
+}
+
+// isJoiner reports whether a character cannot be seen itself, but joins or
+// parts emoji or the letters of some scripts. It has no such task after ASCII.
+func isJoiner(r rune) bool { return r == '\u200c' || r == '\u200d' }
+
+// sentence returns s with a capital at its beginning, unless its first word is
+// a name or a command.
+func sentence(s string) string {
+	word, _, _ := strings.Cut(s, " ")
+	if word == "" || word == "perch" || word == "occ" || strings.ContainsFunc(word, func(r rune) bool { return r < 'a' || r > 'z' }) {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
 }
 
 // jsonPrinter prints an event as a line of JSON with the keys of slog.
 type jsonPrinter struct{ handler slog.Handler }
+
+func (p jsonPrinter) begin(o opening) {
+	r := slog.NewRecord(time.Now(), slog.LevelInfo, "Perch starts", 0)
+	r.AddAttrs(
+		slog.String("stage", string(bridge.StageApp)),
+		slog.String("version", o.version),
+		slog.String("config", o.config),
+		slog.String("listen", o.listen),
+		slog.String("url", o.url),
+		slog.Any("allowed_users", append([]string{}, o.allowed...)),
+		slog.String("reply_as", string(o.replyAs)),
+	)
+	_ = p.handler.Handle(context.Background(), r)
+}
 
 func (p jsonPrinter) print(e bridge.Event) {
 	ctx := context.Background()
@@ -118,10 +265,15 @@ func (p jsonPrinter) print(e bridge.Event) {
 		return
 	}
 	r := slog.NewRecord(e.Time, e.Level, e.Title.String(), 0)
-	r.AddAttrs(slog.String("stage", string(e.Stage)))
+	actor := ""
+	if e.Actor.ID != "" {
+		actor = e.Actor.Ref()
+	}
 	for _, a := range []slog.Attr{
+		slog.String("stage", string(e.Stage)),
 		slog.String("room", e.Room.Token),
 		slog.String("room_name", e.Room.Name),
+		slog.String("actor", actor),
 		slog.String("actor_name", e.Actor.Name),
 		slog.String("message_id", e.MessageID),
 		slog.String("text", e.Text),
@@ -134,11 +286,65 @@ func (p jsonPrinter) print(e bridge.Event) {
 			r.AddAttrs(a)
 		}
 	}
-	if e.Actor.ID != "" {
-		r.AddAttrs(slog.String("actor", e.Actor.Ref()))
-	}
 	if e.Duration > 0 {
 		r.AddAttrs(slog.Float64("duration_ms", float64(e.Duration.Microseconds())/1000))
 	}
 	_ = p.handler.Handle(ctx, r)
+}
+
+// escaper writes JSON with the harmful characters escaped, so that it can be
+// looked at in a terminal. Outside of strings JSON has none of them.
+type escaper struct{ w io.Writer }
+
+func (e escaper) Write(p []byte) (int, error) {
+	var b bytes.Buffer
+	for _, r := range string(p) {
+		switch {
+		case r <= unicode.MaxASCII && r != 0x7f || !harmful(r) && !isJoiner(r):
+			b.WriteRune(r)
+		default:
+			_, _ = fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	if _, err := e.w.Write(b.Bytes()); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// printError prints an error for a person: what happened, why, and what to do.
+func printError(w io.Writer, err error) {
+	if invalid, ok := errors.AsType[*config.InvalidError](err); ok {
+		printProblems(w, invalid.Problems)
+		return
+	}
+	text := bridge.TextOf(err).String()
+	_, _ = fmt.Fprintf(w, "perch: %s\n", indented(sentence(text), 2))
+	if e, ok := errors.AsType[*bridge.Error](err); ok && e.Cause != nil && e.Code != bridge.CodeNotFound && !strings.Contains(text, e.Cause.Error()) {
+		_, _ = fmt.Fprintf(w, "  %s\n", indented(e.Cause.Error(), 2))
+	}
+	if hint := bridge.HintOf(err); !hint.IsZero() {
+		_, _ = fmt.Fprintf(w, "  %s\n", indented(sentence(hint.String()), 2))
+	}
+}
+
+func printProblems(w io.Writer, problems []config.Problem) {
+	for _, p := range problems {
+		_, _ = fmt.Fprintln(w, oneLine(p.String()))
+		if !p.Hint.IsZero() {
+			_, _ = fmt.Fprintf(w, "  %s\n", indented(sentence(p.Hint.String()), 2))
+		}
+	}
+}
+
+// indented returns s as harmless does, with further lines that begin in the
+// given column.
+func indented(s string, column int) string {
+	lines := strings.Split(strings.TrimRight(harmless(s), "\n"), "\n")
+	for i, line := range lines[1:] {
+		if line != "" {
+			lines[i+1] = strings.Repeat(" ", column) + line
+		}
+	}
+	return strings.Join(lines, "\n")
 }

@@ -5,48 +5,73 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"perch/bridge"
 	"perch/bridge/app"
+	"perch/bridge/config"
 	"perch/bridge/eventlog"
 	"perch/bridge/journal"
 )
 
 func newRun(env Env) *cobra.Command {
-	var format string
 	var verbose bool
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the bot, without a window, until Ctrl-C or SIGTERM",
-		Args:  exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			level := slog.LevelInfo
-			if verbose {
-				level = slog.LevelDebug
-			}
-			out, err := env.printer(format, level)
-			if err != nil {
-				return err
-			}
-			home, err := env.home()
-			if err != nil {
-				return err
-			}
-			bus := &eventlog.Bus{}
-			events := bus.Subscribe(shownEvents)
-			a, err := app.Open(cmd.Context(), app.Options{Home: home, Secrets: env.secrets(home), Bus: bus, Version: Version()})
-			if err != nil {
-				return err
-			}
-			return errors.Join(runPrinting(cmd.Context(), a, events, out), a.Close())
-		},
+		Long: `Run the bot, without a window, until Ctrl-C or SIGTERM. A stop finishes what is
+under way, within 10 seconds; what then still waits is kept for the next start.
+
+What happens is printed to standard output. As JSON, a line is an object with
+the keys time, level (DEBUG, INFO, WARN, ERROR), msg and stage (app, webhook,
+intake, handler, sender, journal), and as far as they apply room, room_name,
+actor, actor_name, message_id, text, code, reason, cause, hint and duration_ms.
+The first line also has version, config, listen, url, allowed_users and reply_as.`,
+		GroupID: use,
+		Args:    exactly(),
 	}
-	addFormat(cmd, &format)
+	format := addFormat(cmd)
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show every step")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		level := slog.LevelInfo
+		if verbose {
+			level = slog.LevelDebug
+		}
+		home, err := env.home()
+		if err != nil {
+			return err
+		}
+		cfg, _, err := env.config()
+		if err != nil {
+			return err
+		}
+		bus := &eventlog.Bus{}
+		events := bus.Subscribe(shownEvents)
+		a, err := app.Open(cmd.Context(), app.Options{Home: home, Secrets: env.secrets(home), Bus: bus, Version: Version()})
+		if err != nil {
+			return err
+		}
+		out := env.printer(format, level)
+		out.begin(openingOf(home, cfg, a.Addr()))
+		return errors.Join(runPrinting(cmd.Context(), a, events, out), a.Close())
+	}
 	return cmd
+}
+
+func openingOf(home config.Home, cfg config.Config, listen string) opening {
+	return opening{
+		version: Version(),
+		config:  home.ConfigFile(),
+		listen:  listen,
+		url:     webhookAddress(cfg.Webhook, listen),
+		allowed: cfg.Talk.AllowedUsers,
+		replyAs: cfg.Talk.ReplyAs,
+	}
 }
 
 // shownEvents is how many events may wait for a slow terminal.
@@ -75,7 +100,7 @@ func printEvents(ctx context.Context, events *eventlog.Subscription, out printer
 		if dropped > 0 {
 			out.print(bridge.Event{
 				Time: batch[0].Time, Stage: bridge.StageApp, Level: slog.LevelWarn,
-				Title: bridge.Say("%s events came too fast to be shown", fmt.Sprint(dropped)),
+				Title: bridge.Say("%s events came too fast to be shown", strconv.Itoa(dropped)),
 			})
 		}
 		for _, e := range batch {
@@ -90,20 +115,30 @@ func newSend(env Env) *cobra.Command {
 		Use:   "send --room TOKEN TEXT",
 		Short: "Post a text into a conversation",
 		Long: `Post a text into a conversation, as the bot's replies are posted. The token is
-the last part of the conversation's address: https://cloud.example.com/call/TOKEN.
+the last part of the conversation's address, which can be given whole, too:
+https://cloud.example.com/call/TOKEN.
 
 If Perch is running, it sends the text; otherwise this command does. It ends
 when the text is posted, or says why it is not yet.`,
-		Args: exactly("TEXT"),
+		Example: `  perch send --room 3xgyvz8b "Dinner is ready"`,
+		GroupID: use,
+		Args:    exactly("TEXT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if room == "" {
+				return misuse(cmd, "say which conversation: --room TOKEN")
+			}
+			match := regexp.MustCompile(`^(?:https?://.*/call/)?([a-z0-9]{4,30})(?:[/?#].*)?$`).FindStringSubmatch(room)
+			if match == nil {
+				return misuse(cmd, "--room is a conversation's token, the last part of its address, such as 3xgyvz8b; %q is none", room)
+			}
+			if strings.TrimSpace(args[0]) == "" {
+				return misuse(cmd, "there is nothing to send: TEXT is empty")
+			}
 			home, err := env.home()
 			if err != nil {
 				return err
 			}
-			if room == "" {
-				return usageError{errors.New("say which conversation: --room TOKEN")}
-			}
-			err = app.Send(cmd.Context(), app.Options{Home: home, Secrets: env.secrets(home), Bus: &eventlog.Bus{}, Version: Version()}, room, args[0])
+			err = app.Send(cmd.Context(), app.Options{Home: home, Secrets: env.secrets(home), Bus: &eventlog.Bus{}, Version: Version()}, match[1], args[0])
 			if err != nil {
 				return err
 			}
@@ -111,7 +146,7 @@ when the text is posted, or says why it is not yet.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&room, "room", "", "token of the conversation")
+	cmd.Flags().StringVar(&room, "room", "", "`TOKEN` of the conversation")
 	return cmd
 }
 
@@ -119,55 +154,67 @@ func newRetry(env Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "retry",
 		Short: "Send replies that are held back, after their cause was mended",
-		Args:  exactly(),
+		Long: `Send replies that are held back. Perch stops sending when the server refuses a
+reply (401) or asks to slow down (429), so as not to be locked out. It goes on by
+itself after a pause that the server asked for, and after its settings or secrets
+were changed; after anything else, such as a change on the server, use this.`,
+		GroupID: use,
+		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			j, err := env.journal(cmd.Context())
 			if err != nil {
 				return err
 			}
-			_, replies := j.Backlog()
-			if err := errors.Join(j.Resume(cmd.Context()), j.Close()); err != nil {
+			_, held, err := j.HeldUntil(cmd.Context())
+			if err == nil {
+				err = j.Resume(cmd.Context()) // in any case: what waits for its next attempt is due at once
+			}
+			if err := errors.Join(err, j.Close()); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(env.Stdout, "Replies are sent again; %d are waiting. See: perch log --follow\n", replies)
+			text := "No replies were held back; those that wait for their next attempt are tried now."
+			if held {
+				text = "Replies are no longer held back."
+			}
+			_, err = fmt.Fprintln(env.Stdout, text+"\nA running Perch sends them now, else the next perch run. See: perch log --follow")
 			return err
 		},
 	}
 }
 
 func newLog(env Env) *cobra.Command {
-	var format, level, room string
+	var room string
 	var follow bool
-	var number int
+	var lines int
 	cmd := &cobra.Command{
 		Use:   "log",
 		Short: "Show what happened: messages, replies and errors",
-		Args:  exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			filter := journal.Filter{Room: room, Limit: number}
-			if err := filter.Level.UnmarshalText([]byte(level)); err != nil {
-				return usageError{fmt.Errorf("--level is debug, info, warn or error, not %q", level)}
-			}
-			if number < 1 {
-				return usageError{errors.New("--lines is a number from 1")}
-			}
-			out, err := env.printer(format, slog.LevelDebug)
-			if err != nil {
-				return err
-			}
-			j, err := env.journal(cmd.Context())
-			if err != nil {
-				return err
-			}
-			err = printLog(cmd.Context(), j, filter, follow, out)
-			return errors.Join(err, j.Close())
-		},
+		Long: `Show what happened: messages, replies and errors, the newest last. It can be used
+while Perch is running and when it is not. The keys of the JSON form are told by
+perch run --help.`,
+		GroupID: use,
+		Args:    exactly(),
 	}
-	addFormat(cmd, &format)
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens from now on")
-	cmd.Flags().StringVar(&level, "level", "info", "only what is at least so grave: info, warn, error")
-	cmd.Flags().StringVar(&room, "room", "", "only the conversation with this token or name")
-	cmd.Flags().IntVarP(&number, "lines", "n", 100, "how many lines to begin with")
+	format := addFormat(cmd)
+	level := addChoice(cmd, "level", "only what is at least so grave", "info", "warn", "error")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens from now on, until Ctrl-C")
+	cmd.Flags().StringVar(&room, "room", "", "only the conversation with this `TOKEN` or name")
+	cmd.Flags().IntVarP(&lines, "lines", "n", 100, "begin with the newest `N` entries")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if lines < 1 {
+			return misuse(cmd, "--lines is a number from 1")
+		}
+		filter := journal.Filter{Room: room, Limit: lines}
+		if err := filter.Level.UnmarshalText([]byte(level.value)); err != nil {
+			return err
+		}
+		j, err := env.journal(cmd.Context())
+		if err != nil {
+			return err
+		}
+		err = printLog(cmd.Context(), j, filter, follow, env.printer(format, slog.LevelDebug))
+		return errors.Join(err, j.Close())
+	}
 	return cmd
 }
 
@@ -205,9 +252,4 @@ func (env Env) journal(ctx context.Context) (*journal.Journal, error) {
 		return nil, err
 	}
 	return journal.Open(ctx, home.JournalFile(), journal.Options{Guest: true})
-}
-
-func addFormat(cmd *cobra.Command, format *string) {
-	cmd.Flags().StringVar(format, "log-format", "text", "how to print: text or json")
-	_ = cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 }

@@ -1,11 +1,12 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,54 +29,70 @@ func newSecret(env Env) *cobra.Command {
   webhook_secret   shared with Talk, given to occ talk:bot:install
   app_token        app password of the user that Perch replies as, if reply_as = "user"
 
-On a server without a keychain, set them in the environment instead:
-PERCH_WEBHOOK_SECRET and PERCH_APP_TOKEN.`,
-		Args: unknownCommand,
+On a server without a keychain, set them in the environment instead, as
+PERCH_WEBHOOK_SECRET and PERCH_APP_TOKEN. A webhook secret has 40 to 128
+characters; openssl rand -hex 32 makes one.`,
+		GroupID: setUp,
+		RunE:    helpOnly,
 	}
 	cmd.AddCommand(newSecretSet(env), newSecretDelete(env), newSecretGenerate(env), newSecretStatus(env))
-	for _, sub := range cmd.Commands() {
-		sub.ValidArgs = secret.Names()
+	return cmd
+}
+
+// takesSecret makes cmd take the name of one of the secrets, and nothing else:
+// what else is given may be the secret itself, and is never repeated.
+func takesSecret(cmd *cobra.Command, names ...string) *cobra.Command {
+	cmd.ValidArgs = names
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		switch name := strings.Join(names, " or "); {
+		case len(args) == 0:
+			return misuse(cmd, "say which secret: %s", name)
+		case !slices.Contains(names, args[0]):
+			return misuse(cmd, "the secret is named by one of these words: %s", name)
+		case len(args) > 1:
+			return misuse(cmd, "a secret is never an argument, where others on this machine and the shell's history see it; it is read from standard input: %s %s", cmd.CommandPath(), args[0])
+		}
+		return nil
 	}
 	return cmd
 }
 
 func newSecretSet(env Env) *cobra.Command {
-	return &cobra.Command{
+	return takesSecret(&cobra.Command{
 		Use:   "set NAME",
 		Short: "Store a secret that is read from standard input",
 		Example: `  perch secret set webhook_secret          asks for it
   perch secret set app_token < file        reads it`,
-		Args: exactly("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			value, err := env.readSecret(args[0])
+			value, err := env.readSecret(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			return env.storeSecret(cmd, args[0], value)
 		},
-	}
+	}, secret.Names()...)
 }
 
 func newSecretGenerate(env Env) *cobra.Command {
 	var force bool
-	cmd := &cobra.Command{
-		Use:   "generate webhook_secret",
+	cmd := takesSecret(&cobra.Command{
+		Use:   "generate " + bridge.WebhookSecret,
 		Short: "Make a new webhook secret and store it",
-		Args:  exactly("webhook_secret"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if args[0] != bridge.WebhookSecret {
-				return usageError{fmt.Errorf("only webhook_secret can be made here; %s comes from your server", args[0])}
-			}
 			home, err := env.home()
 			if err != nil {
 				return err
 			}
-			if _, err := env.secrets(home).Get(cmd.Context(), args[0]); err == nil && !force {
+			_, err = env.secrets(home).Get(cmd.Context(), args[0])
+			switch {
+			case err == nil && !force:
 				return &bridge.Error{
 					Code: bridge.CodeConflict,
 					Text: bridge.Say("There is a webhook secret already; a bot that was installed with it stops working with another"),
 					Hint: bridge.Say("If that is what you want: perch secret generate webhook_secret --force"),
 				}
+			case err != nil && bridge.CodeOf(err) != bridge.CodeNotFound:
+				return err
 			}
 			if err := env.storeSecret(cmd, args[0], secret.Generate()); err != nil {
 				return err
@@ -83,47 +100,64 @@ func newSecretGenerate(env Env) *cobra.Command {
 			_, err = fmt.Fprintln(env.Stdout, "Next, the command for your server: perch occ")
 			return err
 		},
-	}
+	}, bridge.WebhookSecret)
 	cmd.Flags().BoolVar(&force, "force", false, "replace the one that is there")
 	return cmd
 }
 
 func newSecretDelete(env Env) *cobra.Command {
-	return &cobra.Command{
+	return takesSecret(&cobra.Command{
 		Use:   "delete NAME",
 		Short: "Delete a secret from the keychain",
-		Args:  exactly("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			home, err := env.home()
 			if err != nil {
 				return err
 			}
-			if err := env.secrets(home).Delete(cmd.Context(), args[0]); err != nil {
+			name, store := args[0], env.secrets(home)
+			err = store.Delete(cmd.Context(), name)
+			switch variable := store.Status(cmd.Context(), name).Variable; {
+			case bridge.CodeOf(err) == bridge.CodeNotFound && variable != "":
+				return &bridge.Error{
+					Code:  bridge.CodeNotFound,
+					Text:  bridge.Say("The keychain has no %s: it comes from the environment variable %s", name, variable),
+					Hint:  bridge.Say("Unset %s where Perch is started.", variable),
+					Cause: err,
+				}
+			case bridge.CodeOf(err) == bridge.CodeNotFound:
+				return &bridge.Error{Code: bridge.CodeNotFound, Text: bridge.Say("The keychain has no %s", name)}
+			case err != nil:
 				return err
 			}
-			_, err = fmt.Fprintf(env.Stdout, "%s is deleted from the keychain.\n", args[0])
-			return errors.Join(err, config.Touch(home.ConfigFile()))
+			_, _ = fmt.Fprintf(env.Stdout, "%s is deleted from the system's keychain.\n", name)
+			env.warnOfVariable(store.Status(cmd.Context(), name))
+			return config.Touch(home.ConfigFile())
 		},
-	}
+	}, secret.Names()...)
 }
 
 func newSecretStatus(env Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Say which secrets there are and where they come from",
-		Args:  exactly(),
+		Long: `Say which secrets there are and where they come from. The exit code is 1 if one
+that is needed cannot be read or used.`,
+		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			home, err := env.home()
 			if err != nil {
 				return err
 			}
+			cfg, _, err := env.config()
+			asUser := err == nil && cfg.Talk.ReplyAs == config.User
 			bad := false
 			for _, name := range secret.Names() {
 				s := env.secrets(home).Status(cmd.Context(), name)
-				_, _ = fmt.Fprintf(env.Stdout, "%-15s %s\n", name, describe(s))
-				if s.Err != nil {
+				needed := name == bridge.WebhookSecret || asUser
+				_, _ = fmt.Fprintf(env.Stdout, "%-15s %s\n", name, describe(s, needed))
+				if needed && s.Err != nil {
 					if hint := bridge.HintOf(s.Err); !hint.IsZero() {
-						_, _ = fmt.Fprintf(env.Stdout, "%-15s %s\n", "", hint)
+						_, _ = fmt.Fprintf(env.Stdout, "%-15s %s\n", "", strings.ReplaceAll(sentence(hint.String()), "\n", "\n"+strings.Repeat(" ", 16)))
 					}
 					bad = bad || bridge.CodeOf(s.Err) != bridge.CodeNotFound
 				}
@@ -137,20 +171,27 @@ func newSecretStatus(env Env) *cobra.Command {
 }
 
 // describe says what there is to say of a secret, in a line.
-func describe(s secret.Status) string {
-	from := "in the keychain"
-	if s.Variable != "" {
-		from = "in the environment, as " + s.Variable
-	}
+func describe(s secret.Status, needed bool) string {
 	switch {
+	case s.Length > 0 && s.Err != nil:
+		return whence(s) + ": " + bridge.TextOf(s.Err).String()
+	case s.Length > 0:
+		return fmt.Sprintf("%s, %d characters", whence(s), s.Length)
+	case !needed:
+		return `not set; needed for reply_as = "user" alone`
 	case bridge.CodeOf(s.Err) == bridge.CodeNotFound:
 		return "not set"
-	case s.Length == 0:
+	default:
 		return bridge.TextOf(s.Err).String()
-	case s.Err != nil:
-		return from + ": " + bridge.TextOf(s.Err).String()
 	}
-	return from + ", " + strconv.Itoa(s.Length) + " characters"
+}
+
+// whence says where a secret comes from.
+func whence(s secret.Status) string {
+	if s.Variable != "" {
+		return "in the environment, as " + s.Variable
+	}
+	return "in the keychain"
 }
 
 // storeSecret checks a secret, puts it into the keychain and makes a running
@@ -168,25 +209,46 @@ func (env Env) storeSecret(cmd *cobra.Command, name string, value bridge.Secret)
 		return err
 	}
 	_, _ = fmt.Fprintf(env.Stdout, "%s is stored in the system's keychain.\n", name)
-	if variable := store.Status(cmd.Context(), name).Variable; variable != "" {
-		_, _ = fmt.Fprintf(env.Stderr, "Mind: %s is set in the environment and is used instead.\n", variable)
-	}
+	env.warnOfVariable(store.Status(cmd.Context(), name))
 	return config.Touch(home.ConfigFile())
+}
+
+// warnOfVariable says so if a secret of the environment counts, not the keychain's.
+func (env Env) warnOfVariable(s secret.Status) {
+	if s.Variable != "" {
+		_, _ = fmt.Fprintf(env.Stderr, "Mind: %s is set in the environment and is used instead.\n", s.Variable)
+	}
 }
 
 // readSecret asks at a terminal, without showing what is typed, or reads
 // standard input to its end. A line end after it is not part of the secret.
-func (env Env) readSecret(name string) (bridge.Secret, error) {
+func (env Env) readSecret(ctx context.Context, name string) (bridge.Secret, error) {
+	read, restore := func() ([]byte, error) { return io.ReadAll(io.LimitReader(env.Stdin, maxSecret+2)) }, func() {}
+	if f, ok := env.Stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fd := int(f.Fd())
+		before, err := term.GetState(fd)
+		if err != nil {
+			return bridge.Secret{}, err
+		}
+		read = func() ([]byte, error) { return term.ReadPassword(fd) }
+		restore = func() { _ = term.Restore(fd, before) }
+		_, _ = fmt.Fprintf(env.Stderr, "%s (it is not shown): ", name)
+		defer func() { _, _ = fmt.Fprintln(env.Stderr) }()
+	}
 	var data []byte
 	var err error
-	if f, ok := env.Stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		_, _ = fmt.Fprintf(env.Stderr, "%s (it is not shown): ", name)
-		data, err = term.ReadPassword(int(f.Fd()))
-		_, _ = fmt.Fprintln(env.Stderr)
-	} else {
-		data, err = io.ReadAll(io.LimitReader(env.Stdin, maxSecret+2))
+	done := make(chan struct{})
+	go func() { // ends with the input, at the latest with the process
+		defer close(done)
+		data, err = read()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		restore()
+		return bridge.Secret{}, &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("No secret was given")}
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, io.EOF) { // which says that nothing was typed
 		return bridge.Secret{}, err
 	}
 	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
