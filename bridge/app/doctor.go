@@ -50,28 +50,28 @@ func Checks(o CheckOptions) (checks []bridge.Check, end func()) {
 	if e.Now == nil {
 		e.Now = time.Now
 	}
-	check := func(id, title string, run func(ctx context.Context) bridge.Result, needs ...string) {
-		checks = append(checks, bridge.Check{ID: id, Title: bridge.Say(title), Needs: needs, Run: run})
+	check := func(id string, title bridge.Text, run func(ctx context.Context) bridge.Result, needs ...string) {
+		checks = append(checks, bridge.Check{ID: id, Title: title, Needs: needs, Run: run})
 	}
-	check("config", "Configuration", e.config)
-	check("keychain", "Keychain", e.keychain)
-	check("secret", "Webhook secret", e.secret, "keychain")
-	check("server-dns", "Server name", e.serverDNS, "config")
-	check("server-tcp", "Server port", e.serverTCP, "server-dns")
-	check("server-tls", "Certificate", e.serverTLS, "server-tcp")
-	check("server-status", "Server answers", e.serverStatus, "server-tls")
-	check("capabilities", "Talk", e.capabilities, "server-status")
-	check("clock", "Clock", e.clock, "server-status")
-	check("listener", "Listener", e.listener, "config")
-	check("self-post", "Signatures", e.selfPost, "secret", "listener")
-	check("public-url", "Public address", e.publicURL, "self-post")
-	check("bot-secret", "Bot secret", e.botSecret, "secret", "capabilities")
-	check("app-token", "App token", e.appToken, "keychain", "capabilities")
-	check("bot-entry", "Bot entry", e.botEntry, "app-token")
-	check("room-bot", "Bot in the room", e.roomBot, "bot-entry")
-	check("allow-list", "Allow list", e.allowList, "config")
-	check("backend", "Server's own name", e.backend, "config")
-	check("traffic", "Traffic", e.traffic)
+	check("config", bridge.Say("Configuration"), e.config)
+	check("keychain", bridge.Say("Keychain"), e.keychain)
+	check("secret", bridge.Say("Webhook secret"), e.secret, "keychain")
+	check("server-dns", bridge.Say("Server name"), e.serverDNS, "config")
+	check("server-tcp", bridge.Say("Server port"), e.serverTCP, "server-dns")
+	check("server-tls", bridge.Say("Certificate"), e.serverTLS, "server-tcp")
+	check("server-status", bridge.Say("Server answers"), e.serverStatus, "server-tls")
+	check("capabilities", bridge.Say("Talk"), e.capabilities, "server-status")
+	check("clock", bridge.Say("Clock"), e.clock, "server-status")
+	check("listener", bridge.Say("Listener"), e.listener, "config")
+	check("self-post", bridge.Say("Signatures"), e.selfPost, "secret", "listener")
+	check("public-url", bridge.Say("Public address"), e.publicURL, "self-post")
+	check("bot-secret", bridge.Say("Bot secret"), e.botSecret, "secret", "capabilities")
+	check("app-token", bridge.Say("App token"), e.appToken, "keychain", "capabilities")
+	check("bot-entry", bridge.Say("Bot entry"), e.botEntry, "app-token")
+	check("room-bot", bridge.Say("Bot in the room"), e.roomBot, "bot-entry")
+	check("allow-list", bridge.Say("Allow list"), e.allowList, "config")
+	check("backend", bridge.Say("Server's own name"), e.backend, "config")
+	check("traffic", bridge.Say("Traffic"), e.traffic)
 	return checks, e.end
 }
 

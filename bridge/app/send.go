@@ -88,7 +88,7 @@ func await(ctx context.Context, j *journal.Journal, id int64) error {
 		case state.Held:
 			return &bridge.Error{
 				Code:  bridge.CodeUnauthorized,
-				Text:  bridge.Say("It waits: replies are held back, because the server refused one"),
+				Text:  bridge.Say("It waits: replies are held back"),
 				Hint:  bridge.Say("See why: perch log --level error. When that is mended: perch retry"),
 				Cause: errors.New(state.Cause),
 			}

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"perch/assets"
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/bridge/secret"
@@ -36,6 +37,8 @@ type Env struct {
 	Stdout io.Writer
 	Stderr io.Writer
 	Getenv func(string) string
+
+	translate func(string) string // nil: English
 }
 
 // Process runs the command line of this process and returns its exit code. The
@@ -58,6 +61,12 @@ func Process() int {
 func Main(ctx context.Context, args []string, env Env) int {
 	out := &output{Writer: env.Stdout}
 	env.Stdout = out
+	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} { // the first that is set counts
+		if locale := env.Getenv(name); locale != "" {
+			env.translate = assets.Translator(locale)
+			break
+		}
+	}
 	root := newRoot(env) //nolint:contextcheck // Its commands get ctx from ExecuteContext.
 	root.SetArgs(args)
 	root.SetIn(env.Stdin)
@@ -75,9 +84,17 @@ func Main(ctx context.Context, args []string, env Env) int {
 		_, _ = fmt.Fprintf(env.Stderr, "perch: %s\n  Try: %s --help\n", oneLine(usage.text), usage.command)
 		return exitUsage
 	case !errors.Is(err, errSilent):
-		printError(env.Stderr, err)
+		env.printError(env.Stderr, err)
 	}
 	return exitFailure
+}
+
+// say returns a text in the language of the person.
+func (env Env) say(t bridge.Text) string { return t.In(env.translate) }
+
+// tell prints a text in the language of the person, on lines of its own.
+func (env Env) tell(w io.Writer, t bridge.Text) {
+	_, _ = fmt.Fprintln(w, env.say(t))
 }
 
 // output is the standard output. It remembers the first error, so that no

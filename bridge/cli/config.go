@@ -70,11 +70,11 @@ change there as soon as you save it.`,
 					return err
 				}
 				if len(problems) == 0 {
-					_, err = fmt.Fprintln(env.Stdout, "The configuration is in order.")
-					return err
+					env.tell(env.Stdout, bridge.Say("The configuration is in order."))
+					return nil
 				}
-				_, _ = fmt.Fprintln(env.Stdout, "The configuration can be used. Mind this:")
-				printProblems(env.Stdout, problems)
+				env.tell(env.Stdout, bridge.Say("The configuration can be used. Mind this:"))
+				env.printProblems(env.Stdout, problems)
 				return nil
 			},
 		},
@@ -109,9 +109,9 @@ func newConfigInit(env Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			printProblems(env.Stderr, problems)
-			_, err = fmt.Fprintf(env.Stdout, "The settings for %s are written to %s\nNext: perch secret generate webhook_secret\n", cfg.Talk.BaseURL, home.ConfigFile())
-			return err
+			env.printProblems(env.Stderr, problems)
+			env.tell(env.Stdout, bridge.Say("The settings for %s are written to %s\nNext: perch secret generate webhook_secret", cfg.Talk.BaseURL, home.ConfigFile()))
+			return nil
 		},
 	}
 	cmd.Flags().StringSliceVar(&allow, "allow", nil, "answer the Nextcloud user `USER-ID`; can be given again")
@@ -188,8 +188,8 @@ func (env Env) importConfig(cmd *cobra.Command, args []string) error {
 	if !own {
 		err = vacant(home.ConfigFile(), bridge.Say("Move it away first if it is to be replaced."))
 	} else if err = onlySecretsWrong(file, data); errors.Is(err, errInOrder) {
-		_, err = fmt.Fprintf(env.Stdout, "There is nothing to move: %s is in order and holds no secrets.\n", file)
-		return err
+		env.tell(env.Stdout, bridge.Say("There is nothing to move: %s is in order and holds no secrets.", file))
+		return nil
 	}
 	if err != nil {
 		return err
@@ -217,12 +217,12 @@ func (env Env) importConfig(cmd *cobra.Command, args []string) error {
 			}
 		}
 	}
-	printProblems(env.Stderr, imported.Notes)
-	_, err = fmt.Fprintf(env.Stdout, "The settings of [%s] are written to %s\n", imported.Table, home.ConfigFile())
+	env.printProblems(env.Stderr, imported.Notes)
+	env.tell(env.Stdout, bridge.Say("The settings of [%s] are written to %s", imported.Table, home.ConfigFile()))
 	if !own && len(imported.Secrets) > 0 {
-		_, err = fmt.Fprintf(env.Stdout, "%s still holds the secrets; remove them there when the other program no longer needs them.\n", file)
+		env.tell(env.Stdout, bridge.Say("%s still holds the secrets; remove them there when the other program no longer needs them.", file))
 	}
-	return err
+	return nil
 }
 
 // storeImported puts secrets into the keychain, all or none, but for those that
@@ -248,13 +248,13 @@ func (env Env) storeImported(ctx context.Context, store *secret.Store, file stri
 		stored = append(stored, name)
 	}
 	for _, name := range names {
-		text := "is stored in the system's keychain."
+		text := bridge.Say("%s is stored in the system's keychain.", name)
 		if !slices.Contains(stored, name) {
-			text = "is already " + whence(store.Status(ctx, name)) + "."
+			text = bridge.Say("%s is already %s.", name, env.say(whence(store.Status(ctx, name))))
 		}
-		_, _ = fmt.Fprintf(env.Stdout, "%s %s\n", name, text)
+		env.tell(env.Stdout, text)
 		if err := secret.Check(name, secrets[name]); err != nil {
-			_, _ = fmt.Fprintf(env.Stderr, "Mind: %s\n", oneLine(bridge.TextOf(err).String()))
+			env.tell(env.Stderr, bridge.Say("Mind: %s", oneLine(env.say(bridge.TextOf(err)))))
 		}
 	}
 	return stored, nil
@@ -288,7 +288,7 @@ func otherSecret(file string, s secret.Status) error {
 	}
 	return &bridge.Error{
 		Code: bridge.CodeConflict,
-		Text: bridge.Say("Nothing was imported: the %s in %s is not the one %s", s.Name, file, whence(s)),
+		Text: bridge.Say("Nothing was imported: the %s in %s is not the one %s", s.Name, file, whence(s).String()),
 		Hint: hint,
 	}
 }

@@ -59,6 +59,7 @@ func (env Env) demo(ctx context.Context, out printer, narrate bool) error {
 	stage.out = out
 	if narrate {
 		stage.narration = env.Stdout
+		stage.translate = env.translate
 		stage.colour = env.colour()
 	}
 	err = stage.play(ctx)
@@ -67,19 +68,21 @@ func (env Env) demo(ctx context.Context, out printer, narrate bool) error {
 	}
 	err = errors.Join(err, stage.clear(ctx))
 	if err == nil && narrate {
-		_, err = io.WriteString(env.Stdout, demoEnd)
+		_, err = io.WriteString(env.Stdout, env.say(demoEnd()))
 	}
 	return err
 }
 
-const demoEnd = `
+func demoEnd() bridge.Text {
+	return bridge.Say(`
 That was Perch with a practice server. To connect your own Nextcloud:
 
   perch config init https://cloud.example.com --allow YOUR-USER-ID
   perch secret generate webhook_secret
   perch occ            prints the command to type on your server
   perch run
-`
+`)
+}
 
 // stage is a practice server with a bot that runs on it.
 type stage struct {
@@ -95,6 +98,7 @@ type stage struct {
 
 	out       printer
 	narration io.Writer // nil: none
+	translate func(string) string
 	colour    bool
 }
 
@@ -160,7 +164,7 @@ func (s *stage) clear(ctx context.Context) error {
 }
 
 func (s *stage) play(ctx context.Context) error {
-	s.say("A practice server on this machine: Alice, Bob and Mallory in the room Kitchen.\nThe administrator enables the bot there.")
+	s.say(bridge.Say("A practice server on this machine: Alice, Bob and Mallory in the room Kitchen.\nThe administrator enables the bot there."))
 	if _, err := s.server.EnableBot(ctx, s.kitchen, s.bot); err != nil {
 		return err
 	}
@@ -168,21 +172,22 @@ func (s *stage) play(ctx context.Context) error {
 		return err
 	}
 	for _, scene := range []struct {
-		narration, who, text string
-		until                func(bridge.Event) bool // the event that ends the scene
-		before               func()
+		narration bridge.Text
+		who, text string
+		until     func(bridge.Event) bool // the event that ends the scene
+		before    func()
 	}{
-		{"Alice asks whether it is there.", "alice", "!ping", sent, nil},
-		{"Bob lets it say something, with a mention.", "bob", "!echo Dinner at 7, @alice 🍲", sent, nil},
-		{"Mallory is not on the list of allowed users.", "mallory", "!ping", intake, nil},
+		{bridge.Say("Alice asks whether it is there."), "alice", "!ping", sent, nil},
+		{bridge.Say("Bob lets it say something, with a mention."), "bob", "!echo Dinner at 7, @alice 🍲", sent, nil},
+		{bridge.Say("Mallory is not on the list of allowed users."), "mallory", "!ping", intake, nil},
 		{
-			"The server goes into maintenance just when the bot answers. The reply is kept and sent later.",
+			bridge.Say("The server goes into maintenance just when the bot answers. The reply is kept and sent later."),
 			"alice", "!whoami", sent,
 			func() {
 				s.server.SetFaults(practice.Fault{Kind: practice.FaultMaintenance, On: practice.EndpointBot, Times: 1})
 			},
 		},
-		{"Alice asks how it is.", "alice", "!status", sent, nil},
+		{bridge.Say("Alice asks how it is."), "alice", "!status", sent, nil},
 	} {
 		s.say(scene.narration)
 		if scene.before != nil {
@@ -232,7 +237,7 @@ func (s *stage) watch(ctx context.Context, until func(bridge.Event) bool) error 
 
 // improvise lets the person at the terminal write as Alice.
 func (s *stage) improvise(ctx context.Context, in io.Reader) error {
-	s.say("Now you: write as Alice, !help shows what the bot knows. An empty line ends it.")
+	s.say(bridge.Say("Now you: write as Alice, !help shows what the bot knows. An empty line ends it."))
 	lines := make(chan string)
 	go func() { // ends with the input, at the latest with the process
 		defer close(lines)
@@ -275,10 +280,11 @@ func (s *stage) drain(ctx context.Context) {
 	}
 }
 
-func (s *stage) say(text string) {
+func (s *stage) say(t bridge.Text) {
 	if s.narration == nil {
 		return
 	}
+	text := t.In(s.translate)
 	if s.colour {
 		text = dim + text + reset
 	}

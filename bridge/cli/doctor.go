@@ -61,7 +61,7 @@ when it could not run.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			home, err := env.home()
 			if err != nil {
-				return misuse(cmd, "%s; %s", bridge.TextOf(err), bridge.HintOf(err))
+				return misuse(cmd, "%s; %s", env.say(bridge.TextOf(err)), env.say(bridge.HintOf(err)))
 			}
 			if _, token, ok := strings.Cut(room, "/call/"); ok { // the conversation's whole address
 				room, _, _ = strings.Cut(strings.NewReplacer("?", "/", "#", "/").Replace(token), "/")
@@ -73,11 +73,11 @@ when it could not run.`,
 			defer end()
 			if list {
 				for _, c := range checks {
-					_, _ = fmt.Fprintf(env.Stdout, "%-14s %-18s %s\n", c.ID, c.Title, strings.Join(c.Needs, ", "))
+					_, _ = fmt.Fprintf(env.Stdout, "%-14s %-18s %s\n", c.ID, env.say(c.Title), strings.Join(c.Needs, ", "))
 				}
 				return nil
 			}
-			table := doctor.Table{W: env.Stdout, Terminal: env.colour(), Rows: len(options.Only) > 0}
+			table := doctor.Table{W: env.Stdout, Terminal: env.colour(), Rows: len(options.Only) > 0, Translate: env.translate}
 			if f, ok := cmd.OutOrStdout().(*os.File); ok && table.Terminal {
 				table.Width, _, _ = term.GetSize(int(f.Fd()))
 			}
@@ -90,7 +90,7 @@ when it could not run.`,
 				return row
 			})
 			if err != nil {
-				return misuse(cmd, "%s; %s", bridge.TextOf(err), bridge.HintOf(err))
+				return misuse(cmd, "%s; %s", env.say(bridge.TextOf(err)), env.say(bridge.HintOf(err)))
 			}
 			if asJSON {
 				if err := report.WriteJSON(env.Stdout); err != nil {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"net/url"
@@ -59,9 +58,10 @@ secret: paste them there, and nowhere else.`,
 			return err
 		}
 		if cfg.Webhook.PublicURL == "" && isLoopback(cfg.Webhook.Listen) {
-			_, _ = fmt.Fprintf(env.Stderr, "Mind: %s can be reached from this machine alone.\n  If Nextcloud runs elsewhere or in a container, set public_url in the table [webhook] of %s first.\n", address, home.ConfigFile())
+			env.tell(env.Stderr, bridge.Say("Mind: %s can be reached from this machine alone.\n  If Nextcloud runs elsewhere or in a container, set public_url in the table [webhook] of %s first.", address, home.ConfigFile()))
 		}
-		return printOcc(env.Stdout, occPrefix(where.value), name, key, address)
+		env.printOcc(occPrefix(where.value), name, key, address)
+		return nil
 	}
 	return cmd
 }
@@ -76,15 +76,14 @@ func occPrefix(where string) string {
 	}[where]
 }
 
-func printOcc(w io.Writer, prefix, name string, key bridge.Secret, address string) error {
-	_, err := fmt.Fprintf(w, `# On your server, install the bot:
-%[1]s talk:bot:install -f webhook -f response -- %[2]s %[3]s %[4]s
-# See its number, then enable it in a conversation (TOKEN is the last part of its address):
-%[1]s talk:bot:list
-%[1]s talk:bot:setup BOT-ID TOKEN
-# Then, on this machine: perch run
-`, prefix, shellQuote(name), shellQuote(key.Reveal()), shellQuote(address))
-	return err
+func (env Env) printOcc(prefix, name string, key bridge.Secret, address string) {
+	comment := func(t bridge.Text) { env.tell(env.Stdout, bridge.Say("# %s", env.say(t))) }
+	comment(bridge.Say("On your server, install the bot:"))
+	_, _ = fmt.Fprintf(env.Stdout, "%s talk:bot:install -f webhook -f response -- %s %s %s\n",
+		prefix, shellQuote(name), shellQuote(key.Reveal()), shellQuote(address))
+	comment(bridge.Say("See its number, then enable it in a conversation (TOKEN is the last part of its address):"))
+	_, _ = fmt.Fprintf(env.Stdout, "%[1]s talk:bot:list\n%[1]s talk:bot:setup BOT-ID TOKEN\n", prefix)
+	comment(bridge.Say("Then, on this machine: perch run"))
 }
 
 // webhookAddress returns the URL at which Nextcloud reaches the webhook that

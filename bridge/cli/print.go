@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -45,7 +46,7 @@ func (env Env) printer(format *choice, level slog.Level) printer {
 	if format.value == "json" {
 		return jsonPrinter{slog.NewJSONHandler(escaper{env.Stdout}, &slog.HandlerOptions{Level: level})}
 	}
-	return &textPrinter{w: env.Stdout, level: level, colour: env.colour(), day: time.Now().Format(time.DateOnly)}
+	return &textPrinter{w: env.Stdout, level: level, colour: env.colour(), day: time.Now().Format(time.DateOnly), say: env.say}
 }
 
 // textPrinter prints an event as a line for a person, and below it the reason
@@ -55,6 +56,7 @@ type textPrinter struct {
 	level  slog.Level
 	colour bool
 	day    string // of the last event
+	say    func(bridge.Text) string
 }
 
 // Escape sequences.
@@ -74,19 +76,24 @@ const (
 )
 
 func (p *textPrinter) begin(o opening) {
-	reach := "Nextcloud must reach " + o.url
+	reach := bridge.Say("Nextcloud must reach %s", o.url)
 	if o.url == "" {
-		reach = "Nextcloud cannot know where: set public_url"
+		reach = bridge.Say("Nextcloud cannot know where: set public_url")
 	}
-	who := "answers nobody"
+	who := bridge.Say("answers nobody")
 	if len(o.allowed) > 0 {
-		who = "answers " + strings.Join(o.allowed, ", ")
+		who = bridge.Say("answers %s", strings.Join(o.allowed, ", "))
 	}
 	if most := 8; len(o.allowed) > most {
-		who = fmt.Sprintf("answers %s and %d more", strings.Join(o.allowed[:most], ", "), len(o.allowed)-most)
+		who = bridge.Say("answers %s and %s more", strings.Join(o.allowed[:most], ", "), strconv.Itoa(len(o.allowed)-most))
 	}
-	_, _ = fmt.Fprintf(p.w, "%s · settings in %s · listens on %s\n%s · %s · replies as the %s\n",
-		p.paint(bold, "Perch "+o.version), oneLine(o.config), o.listen, oneLine(reach), oneLine(who), o.replyAs)
+	as := bridge.Say("replies as the bot")
+	if o.replyAs == config.User {
+		as = bridge.Say("replies as the user")
+	}
+	_, _ = fmt.Fprintf(p.w, "%s · %s\n%s · %s · %s\n",
+		p.paint(bold, "Perch "+o.version), oneLine(p.say(bridge.Say("settings in %s · listens on %s", o.config, o.listen))),
+		oneLine(p.say(reach)), oneLine(p.say(who)), p.say(as))
 }
 
 func (p *textPrinter) print(e bridge.Event) {
@@ -107,13 +114,13 @@ func (p *textPrinter) print(e bridge.Event) {
 	case "←":
 		p.chat(&b, e, "")
 	default:
-		b.WriteString(p.paint(colour, oneLine(e.Title.String())))
+		b.WriteString(p.paint(colour, oneLine(p.say(e.Title))))
 		if e.Level < slog.LevelWarn && e.Cause != "" {
 			b.WriteString(p.paint(dim, "  "+oneLine(e.Cause)))
 		}
 	}
 	if e.Level >= slog.LevelWarn {
-		for _, part := range explanation(e) {
+		for _, part := range p.explanation(e) {
 			b.WriteString("\n" + strings.Repeat(" ", titleColumn) + indented(part, titleColumn))
 		}
 	}
@@ -151,14 +158,14 @@ func (p *textPrinter) chat(b *strings.Builder, e bridge.Event, author string) {
 
 // explanation returns why there is a problem and what to do, without saying
 // twice what one says already.
-func explanation(e bridge.Event) []string {
+func (p *textPrinter) explanation(e bridge.Event) []string {
 	var parts []string
 	reason, cause := e.Reason.String(), e.Cause
 	if reason == e.Title.String() {
 		reason = ""
 	}
 	if reason != "" {
-		parts = append(parts, sentence(reason))
+		parts = append(parts, sentence(p.say(e.Reason)))
 	}
 	for _, said := range []string{e.Title.String(), e.Reason.String()} {
 		if said != "" {
@@ -168,8 +175,8 @@ func explanation(e bridge.Event) []string {
 	if cause != "" && (reason == "" || e.Level >= slog.LevelError) {
 		parts = append(parts, cause)
 	}
-	if hint := e.Hint.String(); hint != "" {
-		parts = append(parts, sentence(hint))
+	if !e.Hint.IsZero() {
+		parts = append(parts, sentence(p.say(e.Hint)))
 	}
 	return parts
 }
@@ -313,26 +320,30 @@ func (e escaper) Write(p []byte) (int, error) {
 }
 
 // printError prints an error for a person: what happened, why, and what to do.
-func printError(w io.Writer, err error) {
+func (env Env) printError(w io.Writer, err error) {
 	if invalid, ok := errors.AsType[*config.InvalidError](err); ok {
-		printProblems(w, invalid.Problems)
+		env.printProblems(w, invalid.Problems)
 		return
 	}
 	text := bridge.TextOf(err).String()
-	_, _ = fmt.Fprintf(w, "perch: %s\n", indented(sentence(text), 2))
+	_, _ = fmt.Fprintf(w, "perch: %s\n", indented(sentence(env.say(bridge.TextOf(err))), 2))
 	if e, ok := errors.AsType[*bridge.Error](err); ok && e.Cause != nil && e.Code != bridge.CodeNotFound && !strings.Contains(text, e.Cause.Error()) {
 		_, _ = fmt.Fprintf(w, "  %s\n", indented(e.Cause.Error(), 2))
 	}
 	if hint := bridge.HintOf(err); !hint.IsZero() {
-		_, _ = fmt.Fprintf(w, "  %s\n", indented(sentence(hint.String()), 2))
+		_, _ = fmt.Fprintf(w, "  %s\n", indented(sentence(env.say(hint)), 2))
 	}
 }
 
-func printProblems(w io.Writer, problems []config.Problem) {
+func (env Env) printProblems(w io.Writer, problems []config.Problem) {
 	for _, p := range problems {
-		_, _ = fmt.Fprintln(w, oneLine(p.String()))
+		place := p.Place()
+		if place != "" {
+			place += ": "
+		}
+		_, _ = fmt.Fprintln(w, oneLine(place+env.say(p.Text)))
 		if !p.Hint.IsZero() {
-			_, _ = fmt.Fprintf(w, "  %s\n", indented(sentence(p.Hint.String()), 2))
+			_, _ = fmt.Fprintf(w, "  %s\n", indented(sentence(env.say(p.Hint)), 2))
 		}
 	}
 }

@@ -92,7 +92,7 @@ func TestTextPrinter(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var b strings.Builder
-			p := &textPrinter{w: &b, day: "2026-11-22"}
+			p := &textPrinter{say: bridge.Text.String, w: &b, day: "2026-11-22"}
 			if test.event.Time.IsZero() {
 				test.event.Time = noon
 			}
@@ -106,7 +106,7 @@ func TestTextPrinter(t *testing.T) {
 
 func TestTextPrinterTellsEachDayOnce(t *testing.T) {
 	var b strings.Builder
-	p := &textPrinter{w: &b, day: "2026-11-22"}
+	p := &textPrinter{say: bridge.Text.String, w: &b, day: "2026-11-22"}
 	for _, day := range []int{20, 20, 21, 22} {
 		p.print(bridge.Event{Time: time.Date(2026, 11, day, 12, 0, 0, 0, time.Local), Title: bridge.Say("x")})
 	}
@@ -136,7 +136,7 @@ func TestTextPrinterBegins(t *testing.T) {
 		},
 	} {
 		var b strings.Builder
-		(&textPrinter{w: &b}).begin(test.opening)
+		(&textPrinter{say: bridge.Text.String, w: &b}).begin(test.opening)
 		if diff := cmp.Diff(test.want, b.String()); diff != "" {
 			t.Error(diff)
 		}
@@ -145,7 +145,7 @@ func TestTextPrinterBegins(t *testing.T) {
 
 func TestColours(t *testing.T) {
 	var b strings.Builder
-	p := &textPrinter{w: &b, colour: true, day: "2026-11-22"}
+	p := &textPrinter{say: bridge.Text.String, w: &b, colour: true, day: "2026-11-22"}
 	p.print(bridge.Event{Time: time.Date(2026, 11, 22, 12, 0, 0, 0, time.Local), Level: slog.LevelError, Title: bridge.Say("a\x1b[0mb")})
 	if want := "\x1b[2m12:00:00\x1b[0m  \x1b[31m✕\x1b[0m \x1b[31ma·[0mb\x1b[0m\n"; b.String() != want {
 		t.Errorf("%q", b.String())
@@ -201,7 +201,7 @@ func FuzzPrinters(f *testing.F) {
 			Room: bridge.Room{Token: "t", Name: text}, Actor: bridge.Actor{Type: "users", ID: "u", Name: text},
 		}
 		var plain, object strings.Builder
-		(&textPrinter{w: &plain, day: time.Now().Format(time.DateOnly)}).print(e)
+		(&textPrinter{say: bridge.Text.String, w: &plain, day: time.Now().Format(time.DateOnly)}).print(e)
 		jsonPrinter{slog.NewJSONHandler(escaper{&object}, nil)}.print(e)
 		for _, out := range []string{plain.String(), object.String()} {
 			for _, r := range out {

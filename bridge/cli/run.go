@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"regexp"
 	"strconv"
@@ -142,8 +141,8 @@ when the text is posted, or says why it is not yet.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(env.Stdout, "Sent.")
-			return err
+			env.tell(env.Stdout, bridge.Say("Sent."))
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&room, "room", "", "`TOKEN` of the conversation")
@@ -172,12 +171,13 @@ were changed; after anything else, such as a change on the server, use this.`,
 			if err := errors.Join(err, j.Close()); err != nil {
 				return err
 			}
-			text := "No replies were held back; those that wait for their next attempt are tried now."
+			text := bridge.Say("No replies were held back; those that wait for their next attempt are tried now.")
 			if held {
-				text = "Replies are no longer held back."
+				text = bridge.Say("Replies are no longer held back.")
 			}
-			_, err = fmt.Fprintln(env.Stdout, text+"\nA running Perch sends them now, else the next perch run. See: perch log --follow")
-			return err
+			env.tell(env.Stdout, text)
+			env.tell(env.Stdout, bridge.Say("A running Perch sends them now, else the next perch run. See: perch log --follow"))
+			return nil
 		},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -97,8 +98,8 @@ func newSecretGenerate(env Env) *cobra.Command {
 			if err := env.storeSecret(cmd, args[0], secret.Generate()); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(env.Stdout, "Next, the command for your server: perch occ")
-			return err
+			env.tell(env.Stdout, bridge.Say("Next, the command for your server: perch occ"))
+			return nil
 		},
 	}, bridge.WebhookSecret)
 	cmd.Flags().BoolVar(&force, "force", false, "replace the one that is there")
@@ -129,7 +130,7 @@ func newSecretDelete(env Env) *cobra.Command {
 			case err != nil:
 				return err
 			}
-			_, _ = fmt.Fprintf(env.Stdout, "%s is deleted from the system's keychain.\n", name)
+			env.tell(env.Stdout, bridge.Say("%s is deleted from the system's keychain.", name))
 			env.warnOfVariable(store.Status(cmd.Context(), name))
 			return config.Touch(home.ConfigFile())
 		},
@@ -154,10 +155,10 @@ that is needed cannot be read or used.`,
 			for _, name := range secret.Names() {
 				s := env.secrets(home).Status(cmd.Context(), name)
 				needed := name == bridge.WebhookSecret || asUser
-				_, _ = fmt.Fprintf(env.Stdout, "%-15s %s\n", name, describe(s, needed))
+				_, _ = fmt.Fprintf(env.Stdout, "%-15s %s\n", name, env.say(env.describe(s, needed)))
 				if needed && s.Err != nil {
 					if hint := bridge.HintOf(s.Err); !hint.IsZero() {
-						_, _ = fmt.Fprintf(env.Stdout, "%-15s %s\n", "", strings.ReplaceAll(sentence(hint.String()), "\n", "\n"+strings.Repeat(" ", 16)))
+						_, _ = fmt.Fprintf(env.Stdout, "%-15s %s\n", "", strings.ReplaceAll(sentence(env.say(hint)), "\n", "\n"+strings.Repeat(" ", 16)))
 					}
 					bad = bad || bridge.CodeOf(s.Err) != bridge.CodeNotFound
 				}
@@ -171,27 +172,27 @@ that is needed cannot be read or used.`,
 }
 
 // describe says what there is to say of a secret, in a line.
-func describe(s secret.Status, needed bool) string {
+func (env Env) describe(s secret.Status, needed bool) bridge.Text {
 	switch {
 	case s.Length > 0 && s.Err != nil:
-		return whence(s) + ": " + bridge.TextOf(s.Err).String()
+		return bridge.Say("%s: %s", env.say(whence(s)), env.say(bridge.TextOf(s.Err)))
 	case s.Length > 0:
-		return fmt.Sprintf("%s, %d characters", whence(s), s.Length)
+		return bridge.Say("%s, %s characters", env.say(whence(s)), strconv.Itoa(s.Length))
 	case !needed:
-		return `not set; needed for reply_as = "user" alone`
+		return bridge.Say(`not set; needed for reply_as = "user" alone`)
 	case bridge.CodeOf(s.Err) == bridge.CodeNotFound:
-		return "not set"
+		return bridge.Say("not set")
 	default:
-		return bridge.TextOf(s.Err).String()
+		return bridge.TextOf(s.Err)
 	}
 }
 
 // whence says where a secret comes from.
-func whence(s secret.Status) string {
+func whence(s secret.Status) bridge.Text {
 	if s.Variable != "" {
-		return "in the environment, as " + s.Variable
+		return bridge.Say("in the environment, as %s", s.Variable)
 	}
-	return "in the keychain"
+	return bridge.Say("in the keychain")
 }
 
 // storeSecret checks a secret, puts it into the keychain and makes a running
@@ -208,7 +209,7 @@ func (env Env) storeSecret(cmd *cobra.Command, name string, value bridge.Secret)
 	if err := store.Set(cmd.Context(), name, value); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(env.Stdout, "%s is stored in the system's keychain.\n", name)
+	env.tell(env.Stdout, bridge.Say("%s is stored in the system's keychain.", name))
 	env.warnOfVariable(store.Status(cmd.Context(), name))
 	return config.Touch(home.ConfigFile())
 }
@@ -216,7 +217,7 @@ func (env Env) storeSecret(cmd *cobra.Command, name string, value bridge.Secret)
 // warnOfVariable says so if a secret of the environment counts, not the keychain's.
 func (env Env) warnOfVariable(s secret.Status) {
 	if s.Variable != "" {
-		_, _ = fmt.Fprintf(env.Stderr, "Mind: %s is set in the environment and is used instead.\n", s.Variable)
+		env.tell(env.Stderr, bridge.Say("Mind: %s is set in the environment and is used instead.", s.Variable))
 	}
 }
 
@@ -232,7 +233,7 @@ func (env Env) readSecret(ctx context.Context, name string) (bridge.Secret, erro
 		}
 		read = func() ([]byte, error) { return term.ReadPassword(fd) }
 		restore = func() { _ = term.Restore(fd, before) }
-		_, _ = fmt.Fprintf(env.Stderr, "%s (it is not shown): ", name)
+		_, _ = io.WriteString(env.Stderr, env.say(bridge.Say("%s (it is not shown): ", name)))
 		defer func() { _, _ = fmt.Fprintln(env.Stderr) }()
 	}
 	var data []byte

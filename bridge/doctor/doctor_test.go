@@ -174,7 +174,7 @@ func TestVerdict(t *testing.T) {
 			checks = append(checks, check(string(rune('a'+i)), r))
 		}
 		report := run(t, checks, doctor.Options{Strict: test.strict})
-		if report.Verdict() != test.want || report.Headline() != test.words {
+		if report.Verdict() != test.want || report.Headline().String() != test.words {
 			t.Errorf("verdict %s, %q", report.Verdict(), report.Headline())
 		}
 	}

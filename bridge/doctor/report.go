@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"regexp"
 	"strconv"
@@ -32,6 +31,8 @@ type Table struct {
 	Terminal bool // with colours, and rows that are taken back if all is well
 	Width    int  // of the terminal; 0: not known
 	Rows     bool // show the rows also if all is well
+	// Translate translates what is shown; nil: English.
+	Translate func(string) string
 
 	held  []Row // a pipe gets no row before it is known that not all is well
 	lines int   // shown so far
@@ -57,13 +58,13 @@ func (t *Table) End(r Report, hid bool) {
 		if t.Terminal && t.lines > 0 {
 			t.write("\x1b[" + strconv.Itoa(t.lines) + "A\x1b[J") // up, and clear from there
 		}
-		t.write(t.paint(green, "✓") + " " + t.paint(bold, "All is well") + ": " + r.Numbers() + "\n")
+		t.write(t.paint(green, "✓") + " " + t.paint(bold, t.say(bridge.Say("All is well"))) + ": " + t.numbers(r) + "\n")
 		return
 	}
 	glyph, colour := look(r.Verdict())
-	t.write("\n" + t.paint(colour, glyph) + " " + t.paint(bold, r.Headline()) + "\n  " + t.paint(dim, r.Numbers()) + "\n")
+	t.write("\n" + t.paint(colour, glyph) + " " + t.paint(bold, t.say(r.Headline())) + "\n  " + t.paint(dim, t.numbers(r)) + "\n")
 	if hid && t.amiss {
-		t.write("  " + t.paint(dim, "Conversations and people are shown as "+SomeRoom+" and "+Somebody+". As they are: perch doctor --show-private") + "\n")
+		t.write("  " + t.paint(dim, t.say(bridge.Say("Conversations and people are shown as %s and %s. As they are: perch doctor --show-private", SomeRoom, Somebody))) + "\n")
 	}
 }
 
@@ -71,7 +72,7 @@ const titleWidth = 20
 
 func (t *Table) print(row Row) {
 	glyph, colour := look(row.Status)
-	title := row.Title.String() + strings.Repeat(" ", max(1, titleWidth-utf8.RuneCountInString(row.Title.String())))
+	title := padded(t.say(row.Title), titleWidth)
 	seen := colour
 	if row.Status == bridge.StatusOK || row.Status == bridge.StatusSkip {
 		seen = ""
@@ -80,23 +81,54 @@ func (t *Table) print(row Row) {
 	}
 	indent := strings.Repeat(" ", titleWidth+2)
 	var b strings.Builder
-	b.WriteString(t.paint(colour, glyph) + " " + title + t.paint(seen, lines(row.Seen, indent)))
+	b.WriteString(t.paint(colour, glyph) + " " + title + t.paint(seen, lines(t.say(row.Seen), indent)))
 	if row.Status != bridge.StatusSkip {
 		b.WriteString(t.paint(dim, "  "+strconv.FormatInt(row.Duration.Milliseconds(), 10)+" ms"))
 	}
 	b.WriteByte('\n')
 	if row.Status == bridge.StatusWarn || row.Status == bridge.StatusFail {
 		for _, more := range []struct {
-			name string
-			text bridge.Text
-		}{{"Check", bridge.Say("%s", row.ID)}, {"Why", row.Why}, {"Fix", row.Fix}} {
+			name, text bridge.Text
+		}{{bridge.Say("Check"), bridge.Say("%s", row.ID)}, {bridge.Say("Why"), row.Why}, {bridge.Say("Fix"), row.Fix}} {
 			if !more.text.IsZero() {
-				name := "  " + more.name + strings.Repeat(" ", titleWidth-len(more.name))
-				b.WriteString(t.paint(dim, name) + lines(more.text, indent) + "\n")
+				name := "  " + padded(t.say(more.name), titleWidth)
+				b.WriteString(t.paint(dim, name) + lines(t.say(more.text), indent) + "\n")
 			}
 		}
 	}
 	t.write(b.String())
+}
+
+func (t *Table) say(text bridge.Text) string { return text.In(t.Translate) }
+
+// numbers returns the report in numbers: "17 checks in 2.3 s · 14 ok · 1
+// failed · 2 skipped".
+func (t *Table) numbers(r Report) string {
+	seconds := strconv.FormatFloat(r.Duration.Round(100*time.Millisecond).Seconds(), 'f', 1, 64)
+	all := bridge.Say("%s checks in %s s", strconv.Itoa(len(r.Rows)), seconds)
+	if len(r.Rows) == 1 {
+		all = bridge.Say("1 check in %s s", seconds)
+	}
+	parts := []string{t.say(all)}
+	for _, part := range []struct {
+		status bridge.Status
+		name   bridge.Text
+	}{
+		{bridge.StatusOK, bridge.Say("ok")},
+		{bridge.StatusWarn, bridge.Say("warned")},
+		{bridge.StatusFail, bridge.Say("failed")},
+		{bridge.StatusSkip, bridge.Say("skipped")},
+	} {
+		if n := r.Count(part.status); n > 0 {
+			parts = append(parts, strconv.Itoa(n)+" "+t.say(part.name))
+		}
+	}
+	return strings.Join(parts, " · ")
+}
+
+// padded returns s with spaces up to a width, one at least.
+func padded(s string, width int) string {
+	return s + strings.Repeat(" ", max(1, width-utf8.RuneCountInString(s)))
 }
 
 func (t *Table) write(s string) {
@@ -119,13 +151,13 @@ func (t *Table) paint(sequence, text string) string {
 
 // lines returns a text whose further lines begin below the first, without
 // control characters: what servers answer must not steer the terminal.
-func lines(text bridge.Text, indent string) string {
+func lines(text, indent string) string {
 	s := strings.Map(func(r rune) rune {
 		if r != '\n' && unicode.IsControl(r) {
 			return '·'
 		}
 		return r
-	}, text.String())
+	}, text)
 	return strings.ReplaceAll(s, "\n", "\n"+indent)
 }
 
@@ -144,7 +176,7 @@ func look(s bridge.Status) (glyph, colour string) {
 }
 
 // Headline returns the verdict in words: "One check failed: bot-secret".
-func (r Report) Headline() string {
+func (r Report) Headline() bridge.Text {
 	var failed, warned []string
 	for _, row := range r.Rows {
 		switch row.Status {
@@ -157,35 +189,16 @@ func (r Report) Headline() string {
 	}
 	switch {
 	case len(failed) == 1:
-		return "One check failed: " + failed[0]
+		return bridge.Say("One check failed: %s", failed[0])
 	case len(failed) > 1:
-		return strconv.Itoa(len(failed)) + " checks failed: " + strings.Join(failed, ", ")
+		return bridge.Say("%s checks failed: %s", strconv.Itoa(len(failed)), strings.Join(failed, ", "))
 	case len(warned) == 1:
-		return "It works, with one warning: " + warned[0]
+		return bridge.Say("It works, with one warning: %s", warned[0])
 	case len(warned) > 1:
-		return "It works, with " + strconv.Itoa(len(warned)) + " warnings: " + strings.Join(warned, ", ")
+		return bridge.Say("It works, with %s warnings: %s", strconv.Itoa(len(warned)), strings.Join(warned, ", "))
 	default:
-		return "All is well"
+		return bridge.Say("All is well")
 	}
-}
-
-// Numbers returns the report in numbers: "17 checks in 2.3 s · 14 ok · 1
-// failed · 2 skipped".
-func (r Report) Numbers() string {
-	checks := "checks"
-	if len(r.Rows) == 1 {
-		checks = "check"
-	}
-	parts := []string{fmt.Sprintf("%d %s in %.1f s", len(r.Rows), checks, r.Duration.Round(100*time.Millisecond).Seconds())}
-	for _, part := range []struct {
-		status bridge.Status
-		name   string
-	}{{bridge.StatusOK, "ok"}, {bridge.StatusWarn, "warned"}, {bridge.StatusFail, "failed"}, {bridge.StatusSkip, "skipped"}} {
-		if n := r.Count(part.status); n > 0 {
-			parts = append(parts, strconv.Itoa(n)+" "+part.name)
-		}
-	}
-	return strings.Join(parts, " · ")
 }
 
 // WriteJSON writes the report as one document.

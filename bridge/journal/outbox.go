@@ -233,17 +233,20 @@ type Outcome struct {
 
 // Outcome tells what became of the reply with this id.
 func (j *Journal) Outcome(ctx context.Context, id int64) (o Outcome, err error) {
+	_, held, err := j.HeldUntil(ctx) // before the reply, so that the cause of a hold is not missed
+	if err != nil {
+		return o, err
+	}
 	var state int
 	var cause sql.NullString
 	row := j.writer.current().readers.QueryRowContext(ctx, "SELECT state, cause FROM outbox WHERE id = ?", id)
 	if err := row.Scan(&state, &cause); err != nil {
 		return o, j.explain(err)
 	}
-	o = Outcome{Sent: state == replySent, GivenUp: state == replyGivenUp, Cause: cause.String}
-	if state == replyWaiting {
-		_, o.Held, err = j.HeldUntil(ctx)
-	}
-	return o, err
+	return Outcome{
+		Sent: state == replySent, GivenUp: state == replyGivenUp,
+		Held: held && state == replyWaiting, Cause: cause.String,
+	}, nil
 }
 
 // loadOutbox queues every waiting reply that is not queued yet.

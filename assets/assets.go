@@ -1,0 +1,46 @@
+// Package assets is what Perch carries with it: translations.
+package assets
+
+import (
+	"embed"
+	"encoding/json"
+	"strings"
+)
+
+//go:embed translations/*.json
+var files embed.FS
+
+// Languages returns the languages that there are translations for, beside
+// English.
+func Languages() []string { return []string{"de", "fr"} }
+
+// Translator returns a function that translates what a person reads from
+// English, or nil for English itself and for languages that are not known. A
+// sentence without a translation stays as it is. locale is as in the
+// environment variable LANG: "de_DE.UTF-8".
+func Translator(locale string) func(string) string {
+	for _, language := range Languages() {
+		if rest, ok := strings.CutPrefix(strings.ToLower(locale), language); ok && (rest == "" || strings.ContainsAny(rest[:1], "_-.@")) {
+			sentences := read(language)
+			return func(s string) string {
+				if t := sentences[s]; t != "" {
+					return t
+				}
+				return s
+			}
+		}
+	}
+	return nil
+}
+
+// read returns the translations into a language, by the English sentence. The
+// tests see to it that every file can be read.
+func read(language string) map[string]string {
+	data, err := files.ReadFile("translations/" + language + ".json")
+	if err != nil {
+		return nil
+	}
+	var sentences map[string]string
+	_ = json.Unmarshal(data, &sentences)
+	return sentences
+}
