@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"strings"
 	"unicode"
 
@@ -95,16 +94,9 @@ func webhookAddress(hook config.Webhook, listen string) string {
 		if err != nil || host == "" || port == "0" || ip.IsUnspecified() {
 			return ""
 		}
-		return "http://" + listen + hook.Path
+		hook.Listen = listen
 	}
-	u, err := url.Parse(hook.PublicURL)
-	if err != nil {
-		return ""
-	}
-	if strings.Trim(u.Path, "/") == "" {
-		u.Path = hook.Path
-	}
-	return u.String()
+	return hook.Address()
 }
 
 // isLoopback reports whether an address can be reached from this machine alone.

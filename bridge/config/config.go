@@ -4,7 +4,9 @@
 package config
 
 import (
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"perch/bridge"
@@ -115,4 +117,19 @@ func (s *Span) UnmarshalText(text []byte) error {
 
 func wrongSpan() bridge.Text {
 	return bridge.Say("must be a whole number of days, hours or minutes, from 1h to 3650d, such as %s", `"30d"`)
+}
+
+// Address returns the URL at which Nextcloud is to reach the webhook.
+func (w Webhook) Address() string {
+	if w.PublicURL == "" {
+		return "http://" + w.Listen + w.Path
+	}
+	u, err := url.Parse(w.PublicURL)
+	if err != nil {
+		return w.PublicURL
+	}
+	if strings.Trim(u.Path, "/") == "" {
+		u.Path = w.Path
+	}
+	return u.String()
 }

@@ -119,21 +119,6 @@ func (t Talk) DiagnoseAllowList(file string) bridge.Result {
 	return bridge.Passed(bridge.Say("%[1]s allowed: %[2]s", strconv.Itoa(len(t.AllowedUsers)), strings.Join(t.AllowedUsers, ", ")))
 }
 
-// Address returns the URL at which Nextcloud is to reach the webhook.
-func (w Webhook) Address() string {
-	if w.PublicURL == "" {
-		return "http://" + w.Listen + w.Path
-	}
-	u, err := url.Parse(w.PublicURL)
-	if err != nil {
-		return w.PublicURL
-	}
-	if strings.Trim(u.Path, "/") == "" {
-		u.Path = w.Path
-	}
-	return u.String()
-}
-
 // IsLocal reports whether a host, with or without a port, is on this machine
 // or in a private network, by its name or address.
 func IsLocal(host string) bool {
