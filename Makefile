@@ -31,10 +31,11 @@ check: modules ## Check format, vet and lint
 	@$(LINT) run
 
 fuzz: modules ## Fuzz every parser for FUZZ=10s each
-	@go list -f '{{.Dir}}' ./... | while read -r dir; do \
-		grep -hoE '^func Fuzz[A-Za-z0-9]+' "$$dir"/*_test.go 2>/dev/null | cut -c6- | while read -r target; do \
-			echo "$$dir $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ) "$$dir" || exit 1; \
-		done || exit 1; \
+	@set -e; for dir in $$(go list -f '{{.Dir}}' ./...); do \
+		for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' "$$dir"/*_test.go 2>/dev/null | cut -c6-); do \
+			echo "$$target in $$dir"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ) "$$dir"; \
+		done; \
 	done
 
 bench: modules ## Measure acknowledgements, start and rest beside a bare server
@@ -47,4 +48,4 @@ deps: ## Install what the tests need beside Go
 	@.ci/deps
 
 modules:
-	@go mod download -x 2>&1 | grep -q . && echo "Downloaded the Go modules named in go.mod" || true
+	@GOPROXY=off go mod download 2>/dev/null || { echo "Downloading the Go modules that go.mod names"; go mod download; }
