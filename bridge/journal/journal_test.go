@@ -387,10 +387,26 @@ func TestHoldOutlivesTheProcess(t *testing.T) {
 
 func TestTimedHoldEnds(t *testing.T) {
 	j := opened(t)
-	_, err := j.Enqueue(t.Context(), []bridge.Reply{reply("a", "one")})
+	_, err := j.Enqueue(t.Context(), []bridge.Reply{reply("a", "one"), reply("b", "two"), reply("c", "three")})
 	check(t, err)
+	check(t, j.Sent(t.Context(), due(t, j).ID, "5")) // now several may go at once
 	check(t, j.Hold(t.Context(), due(t, j).ID, time.Now().Add(30*time.Millisecond), errors.New("429")))
-	due(t, j) // waits for it
+	due(t, j) // waits for the end of the hold
+	nothingDue(t, j, "none was sent since the hold: one at a time")
+}
+
+// What these settings are for cannot be tried here: it takes a power cut.
+func TestWhatIsWrittenIsOnDisk(t *testing.T) {
+	j := opened(t)
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2"} {
+		var got string
+		check(t, j.writer.do(t.Context(), func(ctx context.Context, db *database) error {
+			return db.conn.QueryRowContext(ctx, "PRAGMA "+pragma).Scan(&got)
+		}))
+		if got != want {
+			t.Errorf("%s is %s, want %s", pragma, got, want)
+		}
+	}
 }
 
 func TestGuestEnqueuesAndResumes(t *testing.T) {

@@ -231,8 +231,9 @@ func (l *lanes[T]) lane(room string) *lane[T] {
 	return ln
 }
 
+// eligible reports whether the head of a room that nobody has may be handed out.
 func (ln *lane[T]) eligible() bool {
-	return len(ln.queue) > 0 && !ln.claimed && !ln.blocked && !time.Now().Before(ln.notBefore)
+	return len(ln.queue) > 0 && !ln.blocked && !time.Now().Before(ln.notBefore)
 }
 
 // settle lists a room that is ready, sets a timer for one whose time has not
