@@ -27,8 +27,10 @@ const (
 	// maxBody bounds one body. The largest that Talk was seen to send is 896 KB.
 	maxBody = 2 << 20
 	// maxUnverified bounds the bytes of all bodies that are held before their
-	// signature was checked.
+	// signature was checked; half of it is for bodies of up to smallBody, as
+	// nearly all are, so that large ones cannot keep those out.
 	maxUnverified = 32 << 20
+	smallBody     = 64 << 10
 	// acceptTimeout bounds how long a verified message may take to become
 	// durable. Talk itself gives up after 5 s.
 	acceptTimeout = 10 * time.Second
@@ -68,16 +70,17 @@ type Options struct {
 // never sends again.
 func NewHandler(o Options) http.Handler {
 	return &handler{
-		Options:    o,
-		unverified: semaphore.NewWeighted(maxUnverified),
-		failures:   newLimiter(),
+		Options:  o,
+		small:    semaphore.NewWeighted(maxUnverified / 2),
+		large:    semaphore.NewWeighted(maxUnverified / 2),
+		failures: newLimiter(),
 	}
 }
 
 type handler struct {
 	Options
-	unverified *semaphore.Weighted
-	failures   *limiter
+	small, large *semaphore.Weighted // of the unverified bytes
+	failures     *limiter
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -120,14 +123,14 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request, settings Setti
 		}
 	}
 
-	size, err := h.reserve(r)
+	release, err := h.reserve(r)
 	if err != nil {
 		h.refuse(w, r, statusOf(err), slog.LevelWarn, err)
 		return
 	}
 	req.Body, err = readBody(w, r)
 	valid := err == nil && (!settings.RequireSignature || h.Verify(settings.Secret, req.Random, req.Body, signature))
-	h.unverified.Release(size)
+	release()
 	switch {
 	case err != nil:
 		h.refuse(w, r, statusOf(err), slog.LevelWarn, err)
@@ -154,28 +157,32 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request, settings Setti
 	w.WriteHeader(http.StatusOK)
 }
 
-// reserve waits for room for the body among the unverified bytes.
-func (h *handler) reserve(r *http.Request) (size int64, err error) {
-	size = r.ContentLength
+// reserve waits for room for the body among the unverified bytes. release
+// gives it back.
+func (h *handler) reserve(r *http.Request) (release func(), err error) {
+	size, share := r.ContentLength, h.large
 	switch {
 	case size > maxBody:
-		return 0, errTooLarge(nil)
+		return nil, errTooLarge(nil)
 	case size < 0:
 		size = maxBody
+	case size <= smallBody:
+		share = h.small
 	}
-	if h.unverified.TryAcquire(size) {
-		return size, nil
+	release = func() { share.Release(size) }
+	if share.TryAcquire(size) {
+		return release, nil
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
 	defer cancel()
-	if err := h.unverified.Acquire(ctx, size); err != nil {
-		return 0, &bridge.Error{
+	if err := share.Acquire(ctx, size); err != nil {
+		return nil, &bridge.Error{
 			Code:  bridge.CodeUnavailable,
 			Text:  bridge.Say("A webhook was refused: too many large ones came at once"),
 			Cause: err,
 		}
 	}
-	return size, nil
+	return release, nil
 }
 
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {

@@ -339,6 +339,46 @@ func TestForeignAddress(t *testing.T) {
 	}
 }
 
+// Large bodies that never end wait for one another, and keep nobody else out.
+func TestLargeBodiesDoNotKeepSmallOnesOut(t *testing.T) {
+	f := newFixture()
+	addr, stop := serve(t, f.handler)
+	defer stop()
+	var conns []net.Conn
+	for range 8 { // together all of their share
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, err = fmt.Fprintf(conn, "POST /nextcloud-talk HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s: x\r\n%s: x\r\nExpect: 100-continue\r\n\r\n",
+			2<<20, webhook.HeaderRandom, webhook.HeaderSignature)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, conn)
+	}
+	for _, conn := range conns { // the server asks for the body when there is room for it
+		line := make([]byte, len("HTTP/1.1 100 Continue"))
+		if _, err := io.ReadFull(conn, line); err != nil || string(line) != "HTTP/1.1 100 Continue" {
+			t.Fatalf("%q %v", line, err)
+		}
+	}
+	large := strings.Repeat(" ", 1<<20) + body
+	if w := f.do(request(large)); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("one more large body is answered %d, want 503", w.Code)
+	}
+	if w := f.do(request(body)); w.Code != http.StatusOK {
+		t.Errorf("a small body is answered %d, want 200", w.Code)
+	}
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+	if w := f.do(request(large)); w.Code != http.StatusOK {
+		t.Errorf("after they have gone, a large body is answered %d, want 200", w.Code)
+	}
+}
+
 // A sender that stops in the middle of its headers or body is cut off.
 func TestSlowSendersAreCutOff(t *testing.T) {
 	f := newFixture()
