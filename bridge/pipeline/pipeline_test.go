@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -260,14 +261,20 @@ func TestFailingHandlersDoNotStopTheOthers(t *testing.T) {
 		}
 		return []bridge.Reply{{Text: "fine"}}, nil
 	})
-	w.Timeout = func() time.Duration { return 20 * time.Millisecond }
+	var timeout atomic.Int64
+	w.Timeout = func() time.Duration { return time.Duration(timeout.Load()) }
 	running(t, w.Run)
 	for text, reason := range map[string]string{"panic": "crashed", "hang": "did not answer within 20ms", "fail": "on purpose"} {
+		timeout.Store(int64(10 * time.Second))
+		if text == "hang" {
+			timeout.Store(int64(20 * time.Millisecond))
+		}
 		f.put(t, "room", text)
 		e := f.await(t, titled("The handler failed"))
 		if e.Level != slog.LevelError || !strings.Contains(e.Reason.String(), reason) {
 			t.Errorf("%s: %v %q because %q", text, e.Level, e.Title, e.Reason)
 		}
+		timeout.Store(int64(10 * time.Second))
 		f.put(t, "room", "fine")
 		f.await(t, titled("Handled"))
 	}
@@ -286,7 +293,13 @@ func TestHandlerThatNeverReturnsIsLeftBehind(t *testing.T) {
 		}
 		return nil, nil
 	})
-	w.Timeout = func() time.Duration { return 10 * time.Millisecond }
+	var calls atomic.Int32
+	w.Timeout = func() time.Duration {
+		if calls.Add(1) == 1 {
+			return 10 * time.Millisecond
+		}
+		return 10 * time.Second
+	}
 	running(t, w.Run)
 	f.put(t, "room", "hang")
 	f.put(t, "room", "next")
