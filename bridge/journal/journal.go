@@ -222,11 +222,8 @@ func (j *Journal) Watch(ctx context.Context) error {
 			if err != nil || version == last {
 				return err
 			}
-			if last != 0 {
-				err = j.catchUp(ctx, db)
-			}
 			last = version
-			return err
+			return j.catchUp(ctx, db)
 		})
 		if err != nil && ctx.Err() == nil {
 			j.sink.Publish(bridge.Event{Time: j.now(), Stage: bridge.StageJournal, Title: bridge.Say("The journal could not be read")}.Failed(j.explain(err)))

@@ -445,6 +445,23 @@ func TestGuestEnqueuesAndResumes(t *testing.T) {
 	}
 }
 
+func TestGuestComesBeforeTheWatch(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j := open(t, path, Options{})
+	defer shut(t, j)
+	guest := open(t, path, Options{Guest: true})
+	defer shut(t, guest)
+	_, err := guest.Enqueue(t.Context(), []bridge.Reply{reply("a", "one")})
+	check(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	watched := make(chan error, 1)
+	go func() { watched <- j.Watch(ctx) }()
+	defer func() { stop(); <-watched }()
+	if item := due(t, j); item.Reply.Text != "one" {
+		t.Errorf("due: %+v", item)
+	}
+}
+
 func TestGuestNeedsAJournal(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
 	_, err := Open(t.Context(), path, Options{Guest: true})
