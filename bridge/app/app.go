@@ -25,10 +25,10 @@ import (
 )
 
 const (
-	// drainTimeout bounds how long a stop waits for what is under way. Handlers
-	// and requests then have until drainTimeout+hardTimeout.
-	drainTimeout = 7 * time.Second
-	hardTimeout  = 2 * time.Second
+	// A stop takes 10 s at most: stopTimeout for the listener, drainTimeout for
+	// what is under way or waiting, and stopTimeout for what has not ended then.
+	drainTimeout = 4 * time.Second
+	stopTimeout  = 3 * time.Second
 
 	handlerTimeout = time.Minute
 	roomsAtOnce    = 8
@@ -376,7 +376,7 @@ func (a *App) supervisor(name string) *suture.Supervisor {
 				})
 			}
 		},
-		Timeout: drainTimeout + hardTimeout,
+		Timeout: stopTimeout,
 	})
 }
 

@@ -43,7 +43,7 @@ type Delivery struct {
 	throttled atomic.Int32 // 429s in a row
 }
 
-// Run sends until ctx is done, then lets requests under way end, within 8 s.
+// Run sends until ctx is done, then lets requests under way end, within 2 s.
 func (d *Delivery) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for range d.Parallel {

@@ -17,7 +17,7 @@ import (
 const (
 	// drainGrace is how long a handler or a request to Talk may go on after a
 	// stop was asked for.
-	drainGrace = 8 * time.Second
+	drainGrace = 2 * time.Second
 	// abandonAfter is how long after its deadline a handler may take to return.
 	abandonAfter = time.Second
 	// reclaimAfter is the pause after the inbox or outbox could not be read.
@@ -35,7 +35,7 @@ type Worker struct {
 	loops   loopBreaker
 }
 
-// Run works until ctx is done, then lets handlers under way end, within 8 s.
+// Run works until ctx is done, then lets handlers under way end, within 2 s.
 // What they did not finish is handled at the next start.
 func (w *Worker) Run(ctx context.Context) error {
 	var wg sync.WaitGroup

@@ -14,7 +14,7 @@ import (
 )
 
 // drainTimeout bounds how long requests under way may take to end.
-const drainTimeout = 5 * time.Second
+const drainTimeout = 2 * time.Second
 
 // Listen opens the address that webhooks come to. Its error says whether the
 // port is taken, the address is not of this machine or needs privileges.
@@ -44,7 +44,7 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 }
 
 // Serve answers requests on ln until ctx is done, then lets those under way
-// end, within 5 s. It closes ln.
+// end, within 2 s. It closes ln.
 func Serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           h,
