@@ -1,6 +1,9 @@
 package bridge
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Handler answers messages. It returns replies and never sends them, so that
 // the journal stores them first. It fills in Text (or Reaction) and leaves Ref
@@ -29,4 +32,23 @@ type Intake interface {
 // arrived; anything else try again later.
 type Sender interface {
 	Send(ctx context.Context, r Reply) (messageID string, err error)
+}
+
+// Turn is a message or an answer in a conversation with a language model.
+type Turn struct {
+	Own    bool   // the model's answer, not a person's message
+	Author string // of a message: the person's name
+	Text   string
+	Time   time.Time
+}
+
+// Memory keeps what was said to and by a language model, per conversation.
+type Memory interface {
+	// Recall returns the last n turns of a conversation, oldest first.
+	Recall(ctx context.Context, room string, n int) ([]Turn, error)
+	// Remember keeps a message and its answer. A message that is remembered
+	// again replaces what was kept of it.
+	Remember(ctx context.Context, message Key, asked, answered Turn) error
+	// Forget removes all turns of a conversation.
+	Forget(ctx context.Context, room string) error
 }

@@ -93,6 +93,13 @@ type Message struct {
 	Backend     string               `json:"backend,omitempty"`     // X-Nextcloud-Talk-Backend: the server's own idea of its address; not signed
 	SentAt      time.Time            `json:"sent_at,omitzero"`      // zero where Talk does not say: all Activity Streams webhooks
 	ReceivedAt  time.Time            `json:"received_at"`
+	Webhook     *Webhook             `json:"webhook,omitempty"` // only where a handler hands it on
+}
+
+// Webhook is a request as Talk sent it.
+type Webhook struct {
+	Header map[string][]string `json:"header"`
+	Body   []byte              `json:"body"`
 }
 
 // Parameter is a rich object that a placeholder in a message stands for: a

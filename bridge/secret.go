@@ -45,7 +45,19 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(Mask) }
 const (
 	WebhookSecret = "webhook_secret" // shared with Talk; signs webhooks and replies as the bot
 	AppToken      = "app_token"      // app password of a Nextcloud user; needed to reply as that user
+	TunnelToken   = "tunnel_token"   // of a named Cloudflare tunnel
+	HandlerToken  = "handler_token"  // bearer token for a web hook, key for a language model
+	HandlerSecret = "handler_secret" // signs what is posted to a web hook
 )
+
+// SecretOf returns the name of a secret of a named handler; of the one in
+// [handler] the name is empty: "handler_token", "handler_token_house".
+func SecretOf(secret, handler string) string {
+	if handler == "" {
+		return secret
+	}
+	return secret + "_" + handler
+}
 
 // SecretStore keeps secrets by name.
 type SecretStore interface {

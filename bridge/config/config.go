@@ -17,8 +17,13 @@ type Config struct {
 	Version int     // of the file's form; see migrations
 	Talk    Talk    // [channels_config.nextcloud_talk], as PRX and ZeroClaw have it
 	Webhook Webhook // [webhook]
+	Tunnel  Tunnel  // [tunnel]
 	Handler Handler // [handler]
 	Journal Journal // [journal]
+	Window  Window  // [window]
+
+	Handlers map[string]Handler // [handlers.<name>], beside the one in [handler]
+	Rooms    map[string]Room    // [rooms.<token>]
 }
 
 // Talk is the Nextcloud server and who is answered there.
@@ -46,13 +51,107 @@ type Webhook struct {
 	PublicURL        string // where Nextcloud reaches Perch; empty: not known here
 }
 
-// Handler is what answers messages.
-type Handler struct {
-	Kind string // Commands
+// Tunnel is the way from the Internet to the webhook through Cloudflare.
+type Tunnel struct {
+	Mode     TunnelMode
+	Hostname string // TunnelNamed: the public host name, as the Cloudflare dashboard has it
+	Protocol string // "auto", "quic" or "http2"
 }
 
-// Commands is the handler of the built-in commands.
-const Commands = "commands"
+// TunnelMode says which tunnel is opened.
+type TunnelMode string
+
+// The values of TunnelMode.
+const (
+	TunnelOff   TunnelMode = "off"
+	TunnelQuick TunnelMode = "quick" // without an account; another address now and then
+	TunnelNamed TunnelMode = "named" // of the account that the secret tunnel_token is of
+)
+
+// Handler is what answers messages, and when.
+type Handler struct {
+	Kind string // Commands, Exec, HTTP, LLM or Relay
+
+	Trigger Trigger  // empty: OnPrefix for Commands, OnAll for the others
+	Prefix  string   // OnPrefix: what a message begins with
+	Names   []string // OnMention: what the bot is called, at the start of a message
+	Quote   bool     // reply to the message, not just after it
+	Silent  bool     // notify nobody
+	Ack     string   // emoji on a message while it is worked on; empty: none
+	OnError string   // what the room is told when the handler fails; empty: nothing
+	Timeout Duration // of one message; for Relay of one attempt
+	AtOnce  int      // how many messages of different rooms are worked on at once
+	Queue   int      // how many messages of one room can wait
+	Files   Files    // what Exec, HTTP and LLM get of a shared file
+
+	Commands []Command // Commands: those beside the built-in ones
+
+	Command []string // Exec: the program's path and its arguments
+
+	URL string // HTTP and Relay: where to post to
+
+	BaseURL      string  // LLM: of an OpenAI-compatible server, with /v1
+	Model        string  // LLM
+	SystemPrompt string  // LLM
+	Temperature  float64 // LLM: 0 to 2; negative: what the server takes by itself
+	History      int     // LLM: how many earlier messages and answers of a room it is shown
+	MaxTokens    int     // LLM: of one answer; 0: what the server takes by itself
+}
+
+// The kinds of handlers.
+const (
+	Commands = "commands" // the built-in commands, and more
+	Exec     = "exec"     // a program
+	HTTP     = "http"     // a web hook
+	LLM      = "llm"      // a language model
+	Relay    = "relay"    // another Talk bot
+)
+
+// Command is a command of the user's own: what "!name" is answered.
+type Command struct {
+	Name  string
+	Help  string
+	Reply string // Markdown with {text}, {author}, {author_id}, {room}, {date} and {time} to be filled in
+}
+
+// Trigger says which messages a handler is asked.
+type Trigger string
+
+// The values of Trigger.
+const (
+	OnAll     Trigger = "all"
+	OnPrefix  Trigger = "prefix"  // those that begin with the prefix
+	OnMention Trigger = "mention" // those that begin with one of the names
+)
+
+// Files says what a handler gets of a shared file.
+type Files string
+
+// The values of Files.
+const (
+	FileLink Files = "link" // its name and link
+	FileCopy Files = "file" // its content; needs an app token
+)
+
+// Room is what differs in one conversation.
+type Room struct {
+	Enabled      bool     // false: nobody is answered there
+	Trigger      Trigger  // empty: as the handler has it
+	AllowedUsers []string // in place of Talk.AllowedUsers; nil: those
+	Handler      string   // name of one of Handlers; empty: the one in [handler]
+}
+
+// Window is how the desktop program behaves.
+type Window struct {
+	Language string // "en", "fr", "de"; empty: the system's
+	OnClose  string // CloseHides or CloseQuits
+}
+
+// The values of Window.OnClose.
+const (
+	CloseHides = "hide" // into the tray, if there is one
+	CloseQuits = "quit"
+)
 
 // Journal is what Perch remembers, and for how long.
 type Journal struct {
@@ -67,9 +166,60 @@ func Default() Config {
 		Version: len(migrations()) + 1,
 		Talk:    Talk{ReplyAs: Bot},
 		Webhook: Webhook{Listen: "127.0.0.1:8460", Path: "/nextcloud-talk", RequireSignature: true},
-		Handler: Handler{Kind: Commands},
+		Tunnel:  Tunnel{Mode: TunnelOff, Protocol: "auto"},
+		Handler: DefaultHandler(Commands),
 		Journal: Journal{Keep: 30 * day, StoreText: true},
+		Window:  Window{OnClose: CloseHides},
 	}
+}
+
+// DefaultHandler returns the settings of a handler of which only the kind is
+// said.
+func DefaultHandler(kind string) Handler {
+	h := Handler{
+		Kind: kind, Prefix: "!", Names: []string{"Perch"}, Quote: true, Timeout: Duration(time.Minute),
+		AtOnce: 4, Queue: 100, Files: FileLink, Temperature: -1, History: 20,
+	}
+	if kind == LLM {
+		h.Timeout, h.AtOnce = Duration(5*time.Minute), 1
+	}
+	return h
+}
+
+// Asked returns when h is asked: its Trigger, or what its kind has by itself.
+func (h Handler) Asked() Trigger {
+	switch {
+	case h.Trigger != "":
+		return h.Trigger
+	case h.Kind == Commands:
+		return OnPrefix
+	default:
+		return OnAll
+	}
+}
+
+// Duration is a length of time as Go writes it: "2s", "1m30s".
+type Duration time.Duration
+
+// String returns d as MarshalText writes it.
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalText writes d as Go does: "2s", "1m30s".
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText returns an error of CodeInvalid unless text is a length of
+// time from 100ms to 24h.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil || v < 100*time.Millisecond || v > 24*time.Hour {
+		return &bridge.Error{Code: bridge.CodeInvalid, Text: wrongDuration()}
+	}
+	*d = Duration(v)
+	return nil
+}
+
+func wrongDuration() bridge.Text {
+	return bridge.Say("must be a length of time from 100ms to 24h, such as %s", `"30s"`)
 }
 
 // Span is a length of time in whole minutes, written as a number and a unit:

@@ -1,0 +1,131 @@
+// Package ui has the pages and forms of the window: Fyne widgets on top of a
+// Backend, without a driver, so that they are tested without a display.
+package ui
+
+import (
+	"context"
+	"time"
+
+	"perch/bridge"
+	"perch/bridge/config"
+	"perch/bridge/doctor"
+)
+
+// Backend is all that the window may ask. Its methods are safe for concurrent
+// use; those with a context may take long and are never called on Fyne's own
+// goroutine, the others return at once.
+type Backend interface {
+	// Snapshot returns the bot at a glance. Changed is closed at the next change
+	// of what it would return, but for the passing of time.
+	Snapshot() (s bridge.Snapshot, changed <-chan struct{})
+
+	// Resume takes the bot into service, Pause out of it: webhooks are refused,
+	// and Talk does not send them again. Both last over restarts.
+	Resume(ctx context.Context) error
+	Pause(ctx context.Context) error
+	// Retry sends what is held back.
+	Retry(ctx context.Context) error
+
+	Log
+	Settings
+
+	// Doctor runs every check and calls row with each as it is done. What is
+	// private is hidden already.
+	Doctor(ctx context.Context, row func(doctor.Row)) (doctor.Report, error)
+
+	// Practice starts a Talk server of its own with a copy of the bot, with the
+	// handler as it is configured. It never touches the real bot.
+	Practice(ctx context.Context) (Practice, error)
+}
+
+// Log is the journal's events.
+type Log interface {
+	// Events returns stored events, oldest first.
+	Events(ctx context.Context, f Filter) ([]bridge.Event, error)
+	// ClearEvents removes all stored events; messages and replies stay.
+	ClearEvents(ctx context.Context) error
+	// Watch calls batch with new events, oldest first, and how many were dropped
+	// before them, until ctx is done; at most ten times a second. It calls from
+	// a goroutine of its own.
+	Watch(ctx context.Context, batch func(events []bridge.Event, dropped int)) error
+}
+
+// Filter chooses events.
+type Filter struct {
+	After int64 // only those with a higher id
+	Limit int   // only the newest so many
+}
+
+// Settings are what the form shows and changes.
+type Settings interface {
+	// Config returns config.toml, or what a new one would say if there is none,
+	// with all that is wrong or unwise in it. exists says if there is one.
+	Config() (c config.Config, problems []config.Problem, exists bool)
+	// Save writes config.toml, if nothing is wrong with c; what changed takes
+	// effect at once. The error is a *config.InvalidError or says why it cannot
+	// be written.
+	Save(ctx context.Context, c config.Config) error
+	// ConfigFile returns the path of config.toml.
+	ConfigFile() string
+
+	// Secret returns a stored secret; CodeNotFound if there is none.
+	Secret(ctx context.Context, name string) (bridge.Secret, error)
+	// SecretPlace says where a secret is or would be kept, for a person: "GNOME
+	// Keyring", "the variable PERCH_WEBHOOK_SECRET", and what is wrong with it.
+	SecretPlace(ctx context.Context, name string) (place bridge.Text, fixed bool, err error)
+	// SetSecret checks and stores a secret; the empty one removes it.
+	SetSecret(ctx context.Context, name string, s bridge.Secret) error
+	// CheckSecret returns what is wrong with a secret as it is typed, or nil.
+	CheckSecret(name string, s bridge.Secret) error
+	// NewSecret returns a new random secret that Talk takes.
+	NewSecret() bridge.Secret
+
+	// TestServer looks at the server of c, which need not be saved, with the app
+	// token if there is one.
+	TestServer(ctx context.Context, c config.Config, appToken bridge.Secret) (doctor.Report, error)
+	// Occ returns the commands that install the bot of c, one for each kind of
+	// server, and those that replace an earlier installation.
+	Occ(ctx context.Context, c config.Config, secret bridge.Secret) ([]Commands, error)
+	// LocalAddresses returns this machine's addresses in its networks.
+	LocalAddresses() []string
+	// Models asks a language model's server for the models that it has.
+	Models(ctx context.Context, h config.Handler, key bridge.Secret) ([]string, error)
+
+	// StartsAtLogin says if Perch starts with the session; SetStartsAtLogin
+	// changes that.
+	StartsAtLogin() bool
+	SetStartsAtLogin(yes bool) error
+}
+
+// Commands are what to type on one kind of server.
+type Commands struct {
+	Server string // "Bare metal", "Docker", "AIO" or "Snap"
+	Lines  string // with the secret
+	Shown  string // with the secret masked
+}
+
+// Practice is a room with the bot on a server inside the process.
+type Practice interface {
+	People() []bridge.Actor // who can speak; one of them is not among the allowed users
+	Rooms() []bridge.Room
+	// Say posts a message. It returns when the bot has taken the webhook.
+	Say(ctx context.Context, room, person, text string) error
+	// Lines returns what stands in a room, oldest first, the newest 200.
+	Lines(room string) []Line
+	// Changed is closed at the next change of any room.
+	Changed() <-chan struct{}
+	// Clear begins anew with empty rooms.
+	Clear(ctx context.Context) error
+	Close()
+}
+
+// Line is one line of a practice room.
+type Line struct {
+	Time     time.Time
+	Author   bridge.Actor
+	Bot      bool
+	Text     string        // Markdown if Bot
+	Took     time.Duration // of an answer, since the message
+	Reaction string        // emoji on the line; empty: none
+	Note     bridge.Text   // what Perch did instead of answering; zero: Text counts
+}
