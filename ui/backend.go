@@ -4,7 +4,6 @@ package ui
 
 import (
 	"context"
-	"time"
 
 	"perch/bridge"
 	"perch/bridge/config"
@@ -35,25 +34,20 @@ type Backend interface {
 
 	// Practice starts a Talk server of its own with a copy of the bot, with the
 	// handler as it is configured. It never touches the real bot.
-	Practice(ctx context.Context) (Practice, error)
+	Practice(ctx context.Context) (bridge.Practice, error)
 }
 
 // Log is the journal's events.
 type Log interface {
-	// Events returns stored events, oldest first.
-	Events(ctx context.Context, f Filter) ([]bridge.Event, error)
+	// Events returns the newest stored events with a higher id than after, limit
+	// at most, oldest first.
+	Events(ctx context.Context, after int64, limit int) ([]bridge.Event, error)
 	// ClearEvents removes all stored events; messages and replies stay.
 	ClearEvents(ctx context.Context) error
 	// Watch calls batch with new events, oldest first, and how many were dropped
 	// before them, until ctx is done; at most ten times a second. It calls from
 	// a goroutine of its own.
 	Watch(ctx context.Context, batch func(events []bridge.Event, dropped int)) error
-}
-
-// Filter chooses events.
-type Filter struct {
-	After int64 // only those with a higher id
-	Limit int   // only the newest so many
 }
 
 // Settings are what the form shows and changes.
@@ -85,7 +79,7 @@ type Settings interface {
 	TestServer(ctx context.Context, c config.Config, appToken bridge.Secret) (doctor.Report, error)
 	// Occ returns the commands that install the bot of c, one for each kind of
 	// server, and those that replace an earlier installation.
-	Occ(ctx context.Context, c config.Config, secret bridge.Secret) ([]Commands, error)
+	Occ(ctx context.Context, c config.Config, secret bridge.Secret) ([]bridge.Commands, error)
 	// LocalAddresses returns this machine's addresses in its networks.
 	LocalAddresses() []string
 	// Models asks a language model's server for the models that it has.
@@ -95,37 +89,4 @@ type Settings interface {
 	// changes that.
 	StartsAtLogin() bool
 	SetStartsAtLogin(yes bool) error
-}
-
-// Commands are what to type on one kind of server.
-type Commands struct {
-	Server string // "Bare metal", "Docker", "AIO" or "Snap"
-	Lines  string // with the secret
-	Shown  string // with the secret masked
-}
-
-// Practice is a room with the bot on a server inside the process.
-type Practice interface {
-	People() []bridge.Actor // who can speak; one of them is not among the allowed users
-	Rooms() []bridge.Room
-	// Say posts a message. It returns when the bot has taken the webhook.
-	Say(ctx context.Context, room, person, text string) error
-	// Lines returns what stands in a room, oldest first, the newest 200.
-	Lines(room string) []Line
-	// Changed is closed at the next change of any room.
-	Changed() <-chan struct{}
-	// Clear begins anew with empty rooms.
-	Clear(ctx context.Context) error
-	Close()
-}
-
-// Line is one line of a practice room.
-type Line struct {
-	Time     time.Time
-	Author   bridge.Actor
-	Bot      bool
-	Text     string        // Markdown if Bot
-	Took     time.Duration // of an answer, since the message
-	Reaction string        // emoji on the line; empty: none
-	Note     bridge.Text   // what Perch did instead of answering; zero: Text counts
 }
