@@ -4,19 +4,33 @@ LINT  := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZ  ?= 10s
 SHELL := /bin/bash -o pipefail
 
-.PHONY: help run demo build test race check fuzz bench golden deps
+FYNE  := go run fyne.io/tools/cmd/fyne@v1.7.4
+BUILD := go build -trimpath -ldflags '-s -w'
+
+.PHONY: help run demo build headless package test race check fuzz bench golden screenshots deps modules
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: build ## Run the bot; without a configuration yet, against the practice server
-	@if [ -e "$$(./perch config path)" ]; then exec ./perch run; else exec ./perch demo; fi
+run: ## Open the window; without a display, run the bot, or a practice conversation if it is not set up
+	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname -s)" = Darwin ]; then $(MAKE) -s build && exec ./perch; \
+	else $(MAKE) -s headless && if [ -e "$$(./perch config path)" ]; then exec ./perch run; else exec ./perch demo; fi; fi
 
-demo: build ## Play a conversation with the bot on the practice server
+demo: headless ## Play a conversation with the bot on the practice server
 	@./perch demo
 
-build: modules
-	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o perch .
+build: deps modules ## Build perch with its window
+	@echo "Building the window; the first time takes some minutes"
+	@CGO_ENABLED=1 $(BUILD) -tags migrated_fynedo -o perch .
+
+headless: modules ## Build perch without a window: one static file, for a server
+	@CGO_ENABLED=0 $(BUILD) -tags headless -o perch .
+
+package: build ## Build the packages for Linux (with an entry in the menu) and Windows, into dist/
+	@command -v x86_64-w64-mingw32-gcc >/dev/null || { echo "Please install mingw-w64 (Debian: apt-get install mingw-w64)" >&2; exit 1; }
+	@mkdir -p dist
+	$(FYNE) package --target linux --executable ./perch && mv Perch.tar.xz dist/perch-linux.tar.xz
+	CGO_ENABLED=1 GOOS=windows CC=x86_64-w64-mingw32-gcc go build -trimpath -ldflags '-s -w -H=windowsgui' -tags migrated_fynedo -o dist/perch.exe .
 
 test: deps modules ## Run every test, with the race detector
 	go test -race -timeout 20m ./...
@@ -24,7 +38,7 @@ test: deps modules ## Run every test, with the race detector
 race: deps modules ## Run every test with the race detector, ten times
 	go test -race -count 10 -timeout 60m ./...
 
-check: modules ## Check format, vet and lint
+check: deps modules ## Check format, vet and lint
 	@echo "Building the pinned linter, if it is not there yet"
 	@$(LINT) fmt --diff
 	@go vet ./...
@@ -44,7 +58,10 @@ bench: modules ## Measure acknowledgements, start and rest beside a bare server
 golden: ## Rewrite the golden files of the tests
 	PERCH_GOLDEN=update go test ./...
 
-deps: ## Install what the tests need beside Go
+screenshots: deps modules ## Draw every page, light and dark, into assets/screenshots
+	PERCH_SCREENSHOTS=$(CURDIR)/assets/screenshots go test -count 1 -run TestScreenshots ./ui/...
+
+deps: ## Install what the window and the tests need beside Go
 	@.ci/deps
 
 modules:

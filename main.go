@@ -7,4 +7,4 @@ import (
 	"perch/bridge/cli"
 )
 
-func main() { os.Exit(cli.Process()) }
+func main() { os.Exit(cli.Process(nil)) }

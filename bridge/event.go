@@ -16,6 +16,7 @@ const (
 	StageHandler Stage = "handler" // handled, failed
 	StageSender  Stage = "sender"  // sent, retried, given up, held
 	StageJournal Stage = "journal" // the database: set aside, full, pruned
+	StageTunnel  Stage = "tunnel"  // the way from the Internet to the webhook
 )
 
 // Event is one step that a person may want to see. It never carries a secret.
@@ -28,12 +29,14 @@ type Event struct {
 	Room      Room          `json:"room,omitzero"`
 	Actor     Actor         `json:"actor,omitzero"`
 	MessageID string        `json:"message_id,omitempty"`
-	Text      string        `json:"text,omitempty"` // of the message or reply
+	Answers   string        `json:"answers,omitempty"` // of a reply: id of the message that it answers
+	Text      string        `json:"text,omitempty"`    // of the message or reply
 	Code      Code          `json:"code,omitempty"`
 	Reason    Text          `json:"reason,omitzero"` // why, for a person
 	Cause     string        `json:"cause,omitempty"` // why, for the log: technical, English
 	Hint      Text          `json:"hint,omitzero"`   // what to do
 	Duration  time.Duration `json:"duration,omitempty"`
+	Waited    time.Duration `json:"waited,omitempty"` // of a sent reply: since the message that it answers came
 }
 
 // Failed returns e as the event of err: its code, reason, cause and hint, and

@@ -145,4 +145,7 @@ type Reply struct {
 	Reaction string `json:"reaction,omitempty"` // one emoji
 	Remove   bool   `json:"remove,omitempty"`   // take Reaction away
 	Silent   bool   `json:"silent,omitempty"`   // do not notify people
+
+	Answers string    `json:"answers,omitempty"` // id of the message that was asked
+	AskedAt time.Time `json:"asked_at,omitzero"` // when that message came
 }

@@ -18,6 +18,7 @@ import (
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/bridge/eventlog"
+	"perch/bridge/handler"
 	"perch/bridge/journal"
 	"perch/bridge/pipeline"
 	"perch/bridge/talk"
@@ -30,10 +31,9 @@ const (
 	drainTimeout = 4 * time.Second
 	stopTimeout  = 3 * time.Second
 
-	handlerTimeout = time.Minute
-	roomsAtOnce    = 8
-	sendsAtOnce    = 4
-	eventBuffer    = 4096
+	roomsAtOnce = 64
+	sendsAtOnce = 4
+	eventBuffer = 4096
 )
 
 // Options say where an App keeps its files, where its secrets come from and
@@ -55,9 +55,10 @@ type App struct {
 	started  time.Time
 
 	current   atomic.Pointer[settings]
-	maxLength atomic.Int64  // of a message, as the server said
-	reload    chan struct{} // asks for the settings to be read again
-	refresh   chan struct{} // asks for the server's capabilities to be read again
+	maxLength atomic.Int64           // of a message, as the server said
+	server    atomic.Pointer[server] // as it answered last; nil: it was not asked yet
+	reload    chan struct{}          // asks for the settings to be read again
+	refresh   chan struct{}          // asks for the server's capabilities to be read again
 
 	services *suture.Supervisor // of what brings work; while Run runs
 	listener *listener
@@ -102,6 +103,9 @@ func open(ctx context.Context, o Options) (*App, error) {
 	a.maxLength.Store(talk.DefaultMaxLength)
 	if a.lock, err = takeHome(o.Home); err != nil {
 		return nil, err
+	}
+	if err := handler.CleanTemp(tempDir(o.Home.DataDir)); err != nil {
+		return nil, errors.Join(err, a.lock.Unlock())
 	}
 	if a.journal, err = journal.Open(ctx, o.Home.JournalFile(), journal.Options{Sink: o.Bus}); err != nil {
 		return nil, errors.Join(err, a.lock.Unlock())
@@ -177,9 +181,8 @@ func (a *App) Totals(ctx context.Context, since time.Time) (journal.Totals, erro
 func (a *App) worker() *pipeline.Worker {
 	return &pipeline.Worker{
 		Inbox:   a.journal,
-		Handler: func() bridge.Handler { return a.current.Load().handler },
+		Handler: func() bridge.Handler { return a.current.Load().router },
 		Split:   func(text string) []string { return talk.Split(text, int(a.maxLength.Load())) },
-		Timeout: func() time.Duration { return handlerTimeout },
 		Rooms:   roomsAtOnce,
 		Sink:    a.Bus,
 	}
@@ -224,14 +227,20 @@ func (a *App) serve(l *listener) {
 		Sign:     talk.Sign,
 		Instance: a.instance,
 		Decode: func(r webhook.Request) (bridge.Message, error) {
-			return talk.Decode(r.Body, talk.Origin{
-				Server: a.current.Load().config.Talk.BaseURL,
+			current := a.current.Load()
+			m, err := talk.Decode(r.Body, talk.Origin{
+				Server: current.config.Talk.BaseURL,
 				Nonce:  r.Random, Backend: r.Backend, ReceivedAt: r.ReceivedAt,
 			})
+			if current.relays {
+				m.Webhook = &bridge.Webhook{Header: r.Header, Body: r.Body}
+			}
+			return m, err
 		},
 		Intake: noting{a, &pipeline.Intake{
-			Inbox:   a.journal,
-			Allowed: func() pipeline.AllowList { return a.current.Load().config.Talk.AllowedUsers },
+			Journal: a.journal,
+			Access:  func(room string) pipeline.Access { return a.current.Load().access(room) },
+			Queue:   func(m bridge.Message) (int, bool) { return a.current.Load().router.Queue(m) },
 			Sink:    a.Bus,
 		}},
 		Sink: a.Bus,
@@ -339,6 +348,20 @@ func (a *App) keepTidy(ctx context.Context) error {
 	}
 }
 
+// server is what the server said of itself, and why it did not the last time.
+type server struct {
+	caps talk.Capabilities
+	err  error
+}
+
+// known returns what the server said of itself last.
+func (a *App) known() talk.Capabilities {
+	if s := a.server.Load(); s != nil {
+		return s.caps
+	}
+	return talk.Capabilities{}
+}
+
 // keepCapabilities asks the server how long a message may be: at the start,
 // after each change of the settings, and every six hours.
 func (a *App) keepCapabilities(ctx context.Context) error {
@@ -350,9 +373,11 @@ func (a *App) keepCapabilities(ctx context.Context) error {
 		cancel()
 		if err == nil {
 			a.maxLength.Store(int64(caps.MaxLength))
-		} else {
-			next = soon
+		} else if caps, next = a.known(), soon; ctx.Err() != nil {
+			return ctx.Err()
 		}
+		a.server.Store(&server{caps, err})
+		a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Level: slog.LevelDebug, Title: bridge.Say("The server was asked what it can do")})
 		timer := time.NewTimer(next)
 		select {
 		case <-ctx.Done():

@@ -31,6 +31,7 @@ type CheckOptions struct {
 	Version string
 	Private *doctor.Private // learns what is not to be shown
 	Room    string          // token of the conversation to look at; empty: that of the last message
+	Config  *config.Config  // what to look at in place of what Home has
 
 	Lookup   func(ctx context.Context, host string) ([]string, error) // nil: as the system does
 	Now      func() time.Time                                         // nil: time.Now
@@ -69,6 +70,7 @@ func Checks(o CheckOptions) (checks []bridge.Check, end func()) {
 	check("app-token", bridge.Say("App token"), e.appToken, "keychain", "capabilities")
 	check("bot-entry", bridge.Say("Bot entry"), e.botEntry, "app-token")
 	check("room-bot", bridge.Say("Bot in the room"), e.roomBot, "bot-entry")
+	check("handler", bridge.Say("Handler"), e.handlers, "config")
 	check("allow-list", bridge.Say("Allow list"), e.allowList, "config")
 	check("backend", bridge.Say("Server's own name"), e.backend, "config")
 	check("traffic", bridge.Say("Traffic"), e.traffic)
@@ -116,7 +118,11 @@ func (e *exam) load() (config.Config, bridge.Result) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.loaded {
-		e.cfg, e.found = config.Diagnose(e.Home.ConfigFile())
+		if e.Config != nil {
+			e.cfg, e.found = *e.Config, bridge.Passed(bridge.Say("not saved yet"))
+		} else {
+			e.cfg, e.found = config.Diagnose(e.Home.ConfigFile())
+		}
 		e.loaded = true
 		for _, entry := range e.cfg.Talk.AllowedUsers {
 			e.Private.Hide(bridge.ParseActor(entry).ID, doctor.Somebody)
@@ -496,6 +502,45 @@ func (e *exam) roomBot(ctx context.Context) bridge.Result {
 		return bridge.Skipped(bridge.Say("needs a conversation: perch doctor --room TOKEN"))
 	}
 	return e.asBot(ctx, func(d talk.Doctor) bridge.Result { return d.RoomBot(ctx, room, e.bot, e.who) })
+}
+
+// handlers looks at what answers messages, in [handler] and [handlers.<name>];
+// the result is that of the one that is worst off.
+func (e *exam) handlers(ctx context.Context) bridge.Result {
+	cfg, _ := e.load()
+	pool, err := cfg.Talk.CertPool(filepath.Dir(e.Home.ConfigFile()))
+	if err != nil {
+		return bridge.FailedBy(err, bridge.Text{})
+	}
+	made := workshop{
+		dataDir: e.Home.DataDir, rootCAs: pool, sink: deaf{}, version: e.Version,
+		secret: func(name string) bridge.Secret { return e.key(ctx, name) },
+	}
+	worst := bridge.Result{}
+	names, by := handlersOf(cfg)
+	for _, name := range names {
+		found := bridge.Passed(bridge.Say("the built-in commands"))
+		h, err := made.make(name, by[name])
+		if err != nil {
+			return bridge.FailedBy(err, bridge.Text{})
+		}
+		if d, ok := h.(interface {
+			Diagnose(ctx context.Context) bridge.Result
+		}); ok {
+			found = d.Diagnose(ctx)
+		}
+		if name != "" {
+			found.Seen = bridge.Say("%[1]s: %[2]s", name, found.Seen.String())
+		}
+		if worst.Status == "" || gravity(found.Status) > gravity(worst.Status) {
+			worst = found
+		}
+	}
+	return worst
+}
+
+func gravity(s bridge.Status) int {
+	return map[bridge.Status]int{bridge.StatusSkip: 0, bridge.StatusOK: 1, bridge.StatusWarn: 2, bridge.StatusFail: 3}[s]
 }
 
 func (e *exam) allowList(context.Context) bridge.Result {

@@ -15,6 +15,7 @@ import (
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/bridge/handler"
+	"perch/bridge/pipeline"
 	"perch/bridge/talk"
 	"perch/bridge/webhook"
 )
@@ -32,7 +33,8 @@ type settings struct {
 	appToken  bridge.Secret    // empty if there is none
 	secretErr error            // why a secret could not be read, if it is not just missing
 	talk      *talk.Client
-	handler   bridge.Handler
+	router    *handler.Router
+	relays    bool // webhooks are kept as they came
 }
 
 func (s *settings) webhook() webhook.Settings {
@@ -41,6 +43,12 @@ func (s *settings) webhook() webhook.Settings {
 		Secret:           s.secret,
 		RequireSignature: s.config.Webhook.RequireSignature,
 	}
+}
+
+// access returns who is answered in a conversation.
+func (s *settings) access(room string) pipeline.Access {
+	r := s.config.Room(room)
+	return pipeline.Access{Enabled: r.Enabled, Allowed: r.AllowedUsers, Own: s.config.Rooms[room].AllowedUsers != nil}
 }
 
 // makeSettings reads the secrets and makes the parts.
@@ -63,8 +71,24 @@ func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []co
 	if err != nil {
 		return nil, err
 	}
-	s.handler = handler.Commands{Status: a.statusLines}
+	s.relays = relays(cfg)
+	made := workshop{
+		dataDir: a.Home.DataDir,
+		secret:  func(name string) bridge.Secret { return s.read(ctx, a.Secrets, name) },
+		files:   s.talk, rootCAs: pool, memory: a.journal, status: a.statusLines, sink: a.Bus, version: a.Version,
+	}
+	s.router, err = handler.NewRouter(cfg, made.make, a.acknowledge, a.Bus)
+	if err != nil {
+		return nil, err
+	}
 	return s, nil
+}
+
+// acknowledge posts a reaction as soon as it can be.
+func (a *App) acknowledge(ctx context.Context, r bridge.Reply) error {
+	r.Ref = pipeline.NewRef()
+	_, err := a.journal.Enqueue(ctx, []bridge.Reply{r})
+	return err
 }
 
 func (s *settings) read(ctx context.Context, store bridge.SecretStore, name string) bridge.Secret {

@@ -37,13 +37,14 @@ type Env struct {
 	Stdout io.Writer
 	Stderr io.Writer
 	Getenv func(string) string
+	Window Window // nil: this build has none
 
 	translate func(string) string // nil: English
 }
 
-// Process runs the command line of this process and returns its exit code. The
-// first Ctrl-C or SIGTERM asks the command to stop; the second ends the process.
-func Process() int {
+// Process runs the command line of this process and returns its exit code;
+// window can be nil. The first Ctrl-C or SIGTERM asks the command to stop; the second ends the process.
+func Process(window Window) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
@@ -52,6 +53,7 @@ func Process() int {
 		Stdout: os.Stdout,
 		Stderr: os.Stderr,
 		Getenv: os.Getenv,
+		Window: window,
 	})
 }
 
@@ -138,6 +140,8 @@ func newRoot(env Env) *cobra.Command {
 		Long: `Perch runs a Nextcloud Talk bot from a home machine: it takes the messages that
 Talk sends, keeps them safe, lets a handler answer, and posts the replies.
 
+On a desktop, perch alone opens its window. Everything else is a command:
+
 New here? See it work, without a server:   perch demo
 Then connect your own:                     perch config init https://cloud.example.com --allow YOU
 
@@ -146,17 +150,23 @@ when it did not understand. These environment variables count:
 
   PERCH_HOME             the folder for all files, in place of the system's own
   PERCH_WEBHOOK_SECRET   in place of the webhook_secret in the keychain
-  PERCH_APP_TOKEN        in place of the app_token in the keychain
+  PERCH_APP_TOKEN        in place of the app_token in the keychain; the others
+                         alike, see perch secret --help
   NO_COLOR               any value turns colours off`,
-		Version:       Version(),
-		RunE:          helpOnly,
+		Version: Version(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 && env.Window != nil && env.hasDisplay() {
+				return env.gui(cmd.Context(), false)
+			}
+			return helpOnly(cmd, args)
+		},
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.AddGroup(&cobra.Group{ID: setUp, Title: "Set it up:"}, &cobra.Group{ID: use, Title: "Use it:"})
 	root.AddCommand(
 		newConfig(env), newSecret(env), newOcc(env),
-		newRun(env), newDemo(env), newSend(env), newRetry(env), newLog(env),
+		newGUI(env), newRun(env), newDemo(env), newSend(env), newRetry(env), newLog(env),
 		newDoctor(env), newChannel(env),
 		newVersion(env), newCompletion(env),
 	)

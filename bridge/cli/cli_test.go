@@ -37,7 +37,7 @@ import (
 
 // The scripts run the real program: this binary, by the name of perch.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"perch": func() { os.Exit(cli.Process()) }})
+	testscript.Main(m, map[string]func(){"perch": func() { os.Exit(cli.Process(nil)) }})
 }
 
 // patience bounds every wait of a script for something that will come.

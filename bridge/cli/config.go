@@ -231,6 +231,7 @@ func (env Env) storeImported(ctx context.Context, store *secret.Store, file stri
 	var missing []string
 	names := slices.Sorted(maps.Keys(secrets))
 	for _, name := range names {
+		secrets[name] = secret.Normalize(name, secrets[name])
 		there, err := store.Get(ctx, name)
 		switch {
 		case bridge.CodeOf(err) == bridge.CodeNotFound:
@@ -307,10 +308,7 @@ func onlySecretsWrong(file string, data []byte) error {
 	if !ok {
 		return err
 	}
-	others := slices.DeleteFunc(slices.Clone(invalid.Problems), func(p config.Problem) bool {
-		name := p.Key[strings.LastIndexByte(p.Key, '.')+1:]
-		return slices.Contains(append(secret.Names(), "bot_token"), name)
-	})
+	others := slices.DeleteFunc(slices.Clone(invalid.Problems), func(p config.Problem) bool { return p.Secret != "" })
 	if len(others) == 0 {
 		return nil
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"perch/bridge"
-	"perch/bridge/config"
+	"perch/bridge/app"
 	"perch/bridge/secret"
 )
 
@@ -27,7 +27,7 @@ secret: paste them there, and nowhere else.`,
 		GroupID: setUp,
 		Args:    exactly(),
 	}
-	where := addChoice(cmd, "on", "how Nextcloud runs", "host", "docker", "aio", "snap")
+	where := addChoice(cmd, "on", "how Nextcloud runs", app.Servers()...)
 	cmd.Flags().StringVar(&name, "name", "Perch", "the `NAME` that people see in Talk")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if name == "" || len(name) > maxBotName || strings.ContainsFunc(name, unicode.IsControl) {
@@ -41,7 +41,7 @@ secret: paste them there, and nowhere else.`,
 		if err != nil {
 			return err
 		}
-		address := webhookAddress(cfg.Webhook, cfg.Webhook.Listen)
+		address := app.Address(cfg, cfg.Webhook.Listen, "")
 		if address == "" {
 			return &bridge.Error{
 				Code: bridge.CodeNotFound,
@@ -59,44 +59,25 @@ secret: paste them there, and nowhere else.`,
 		if cfg.Webhook.PublicURL == "" && isLoopback(cfg.Webhook.Listen) {
 			env.tell(env.Stderr, bridge.Say("Mind: %s can be reached from this machine alone.\n  If Nextcloud runs elsewhere or in a container, set public_url in the table [webhook] of %s first.", address, home.ConfigFile()))
 		}
-		env.printOcc(occPrefix(where.value), name, key, address)
+		env.printOcc(where.value, app.Bot{Name: name, Secret: key, Address: address})
 		return nil
 	}
 	return cmd
 }
 
-// occPrefix returns how occ is called, by how Nextcloud runs.
-func occPrefix(where string) string {
-	return map[string]string{
-		"host":   "sudo -u www-data php /var/www/nextcloud/occ",
-		"docker": "docker exec -u www-data nextcloud php occ",
-		"aio":    "sudo docker exec --user www-data -it nextcloud-aio-nextcloud php occ",
-		"snap":   "sudo nextcloud.occ",
-	}[where]
-}
-
-func (env Env) printOcc(prefix, name string, key bridge.Secret, address string) {
+func (env Env) printOcc(server string, bot app.Bot) {
 	comment := func(t bridge.Text) { env.tell(env.Stdout, bridge.Say("# %s", env.say(t))) }
-	comment(bridge.Say("On your server, install the bot:"))
-	_, _ = fmt.Fprintf(env.Stdout, "%s talk:bot:install -f webhook -f response -- %s %s %s\n",
-		prefix, shellQuote(name), shellQuote(key.Reveal()), shellQuote(address))
-	comment(bridge.Say("See its number, then enable it in a conversation (TOKEN is the last part of its address):"))
-	_, _ = fmt.Fprintf(env.Stdout, "%[1]s talk:bot:list\n%[1]s talk:bot:setup BOT-ID TOKEN\n", prefix)
-	comment(bridge.Say("Then, on this machine: perch run"))
-}
-
-// webhookAddress returns the URL at which Nextcloud reaches the webhook that
-// listens on an address; empty if that is not known.
-func webhookAddress(hook config.Webhook, listen string) string {
-	if hook.PublicURL == "" {
-		host, port, err := net.SplitHostPort(listen)
-		ip, _ := netip.ParseAddr(host)
-		if err != nil || host == "" || port == "0" || ip.IsUnspecified() {
-			return ""
-		}
-		hook.Listen = listen
+	lines := bot.Install(server)
+	if bot.Old != "" {
+		comment(bridge.Say("Talk still has the bot at %s; take it away there first:", bot.Old))
+		_, _ = fmt.Fprintln(env.Stdout, lines[0])
+		lines = lines[1:]
 	}
-	return hook.Address()
+	comment(bridge.Say("On your server, install the bot:"))
+	_, _ = fmt.Fprintln(env.Stdout, lines[0])
+	comment(bridge.Say("See its number, then enable it in a conversation (TOKEN is the last part of its address):"))
+	_, _ = fmt.Fprintln(env.Stdout, strings.Join(lines[1:], "\n"))
+	comment(bridge.Say("Then, on this machine: perch run"))
 }
 
 // isLoopback reports whether an address can be reached from this machine alone.

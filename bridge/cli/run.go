@@ -67,7 +67,7 @@ func openingOf(home config.Home, cfg config.Config, listen string) opening {
 		version: Version(),
 		config:  home.ConfigFile(),
 		listen:  listen,
-		url:     webhookAddress(cfg.Webhook, listen),
+		url:     app.Address(cfg, listen, ""),
 		allowed: cfg.Talk.AllowedUsers,
 		replyAs: cfg.Talk.ReplyAs,
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -29,10 +30,17 @@ func newSecret(env Env) *cobra.Command {
 
   webhook_secret   shared with Talk, given to occ talk:bot:install
   app_token        app password of the user that Perch replies as, if reply_as = "user"
+  tunnel_token     of your Cloudflare tunnel, if [tunnel] has mode = "named"
+  handler_token    bearer token of a web hook, or key of a language model
+  handler_secret   signs what is posted to a web hook, as Talk signs
 
-On a server without a keychain, set them in the environment instead, as
-PERCH_WEBHOOK_SECRET and PERCH_APP_TOKEN. A webhook secret has 40 to 128
-characters; openssl rand -hex 32 makes one.`,
+Those of a handler in [handlers.house] are handler_token_house and
+handler_secret_house.
+
+On a server without a keychain, set them in the environment instead, each as
+PERCH_ and its name in capitals: PERCH_WEBHOOK_SECRET, PERCH_APP_TOKEN,
+PERCH_TUNNEL_TOKEN, PERCH_HANDLER_TOKEN, PERCH_HANDLER_TOKEN_HOUSE. A webhook
+secret has 40 to 128 characters; openssl rand -hex 32 makes one.`,
 		GroupID: setUp,
 		RunE:    helpOnly,
 	}
@@ -41,14 +49,24 @@ characters; openssl rand -hex 32 makes one.`,
 }
 
 // takesSecret makes cmd take the name of one of the secrets, and nothing else:
-// what else is given may be the secret itself, and is never repeated.
-func takesSecret(cmd *cobra.Command, names ...string) *cobra.Command {
-	cmd.ValidArgs = names
+// what else is given may be the secret itself, and is never repeated. Only
+// those that fits reports true for are taken.
+func (env Env) takesSecret(cmd *cobra.Command, fits func(name string) bool) *cobra.Command {
+	fitting := func(names []string) []string {
+		return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !fits(name) })
+	}
+	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		cfg, _, _ := env.config() // The names of its handlers, if it can be read.
+		return fitting(secretsOf(cfg)), cobra.ShellCompDirectiveNoFileComp
+	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		switch name := strings.Join(names, " or "); {
+		switch name := strings.Join(fitting(secret.Names()), " or "); {
 		case len(args) == 0:
 			return misuse(cmd, "say which secret: %s", name)
-		case !slices.Contains(names, args[0]):
+		case !secret.Known(args[0]) || !fits(args[0]):
 			return misuse(cmd, "the secret is named by one of these words: %s", name)
 		case len(args) > 1:
 			return misuse(cmd, "a secret is never an argument, where others on this machine and the shell's history see it; it is read from standard input: %s %s", cmd.CommandPath(), args[0])
@@ -58,10 +76,28 @@ func takesSecret(cmd *cobra.Command, names ...string) *cobra.Command {
 	return cmd
 }
 
+func anySecret(string) bool { return true }
+
+// secretsOf returns the names of the secrets that a configuration can use.
+func secretsOf(cfg config.Config) []string {
+	names := secret.Names()
+	for _, name := range slices.Sorted(maps.Keys(cfg.Handlers)) {
+		switch cfg.Handlers[name].Kind {
+		case config.HTTP:
+			names = append(names, bridge.SecretOf(bridge.HandlerToken, name), bridge.SecretOf(bridge.HandlerSecret, name))
+		case config.LLM:
+			names = append(names, bridge.SecretOf(bridge.HandlerToken, name))
+		}
+	}
+	return names
+}
+
 func newSecretSet(env Env) *cobra.Command {
-	return takesSecret(&cobra.Command{
+	return env.takesSecret(&cobra.Command{
 		Use:   "set NAME",
 		Short: "Store a secret that is read from standard input",
+		Long: `Store a secret that is read from standard input. For tunnel_token the whole line
+that the Cloudflare dashboard shows does as well.`,
 		Example: `  perch secret set webhook_secret          asks for it
   perch secret set app_token < file        reads it`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -71,14 +107,14 @@ func newSecretSet(env Env) *cobra.Command {
 			}
 			return env.storeSecret(cmd, args[0], value)
 		},
-	}, secret.Names()...)
+	}, anySecret)
 }
 
 func newSecretGenerate(env Env) *cobra.Command {
 	var force bool
-	cmd := takesSecret(&cobra.Command{
-		Use:   "generate " + bridge.WebhookSecret,
-		Short: "Make a new webhook secret and store it",
+	cmd := env.takesSecret(&cobra.Command{
+		Use:   "generate NAME",
+		Short: "Make a new webhook_secret or handler_secret and store it",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			home, err := env.home()
 			if err != nil {
@@ -87,10 +123,14 @@ func newSecretGenerate(env Env) *cobra.Command {
 			_, err = env.secrets(home).Get(cmd.Context(), args[0])
 			switch {
 			case err == nil && !force:
+				text := bridge.Say("There is a %s already; a web hook that was given it refuses what is signed with another", args[0])
+				if args[0] == bridge.WebhookSecret {
+					text = bridge.Say("There is a webhook secret already; a bot that was installed with it stops working with another")
+				}
 				return &bridge.Error{
 					Code: bridge.CodeConflict,
-					Text: bridge.Say("There is a webhook secret already; a bot that was installed with it stops working with another"),
-					Hint: bridge.Say("If that is what you want: perch secret generate webhook_secret --force"),
+					Text: text,
+					Hint: bridge.Say("If that is what you want: perch secret generate %s --force", args[0]),
 				}
 			case err != nil && bridge.CodeOf(err) != bridge.CodeNotFound:
 				return err
@@ -98,16 +138,18 @@ func newSecretGenerate(env Env) *cobra.Command {
 			if err := env.storeSecret(cmd, args[0], secret.Generate()); err != nil {
 				return err
 			}
-			env.tell(env.Stdout, bridge.Say("Next, the command for your server: perch occ"))
+			if args[0] == bridge.WebhookSecret {
+				env.tell(env.Stdout, bridge.Say("Next, the command for your server: perch occ"))
+			}
 			return nil
 		},
-	}, bridge.WebhookSecret)
+	}, secret.Random)
 	cmd.Flags().BoolVar(&force, "force", false, "replace the one that is there")
 	return cmd
 }
 
 func newSecretDelete(env Env) *cobra.Command {
-	return takesSecret(&cobra.Command{
+	return env.takesSecret(&cobra.Command{
 		Use:   "delete NAME",
 		Short: "Delete a secret from the keychain",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -134,7 +176,7 @@ func newSecretDelete(env Env) *cobra.Command {
 			env.warnOfVariable(store.Status(cmd.Context(), name))
 			return config.Touch(home.ConfigFile())
 		},
-	}, secret.Names()...)
+	}, anySecret)
 }
 
 func newSecretStatus(env Env) *cobra.Command {
@@ -149,16 +191,20 @@ that is needed cannot be read or used.`,
 			if err != nil {
 				return err
 			}
-			cfg, _, err := env.config()
-			asUser := err == nil && cfg.Talk.ReplyAs == config.User
+			cfg, _, _ := env.config() // Without it none but the webhook secret is needed.
+			names := secretsOf(cfg)
+			width := 0
+			for _, name := range names {
+				width = max(width, len(name))
+			}
 			bad := false
-			for _, name := range secret.Names() {
+			for _, name := range names {
 				s := env.secrets(home).Status(cmd.Context(), name)
-				needed := name == bridge.WebhookSecret || asUser
-				_, _ = fmt.Fprintf(env.Stdout, "%-15s %s\n", name, env.say(env.describe(s, needed)))
-				if needed && s.Err != nil {
+				why := needed(name, cfg)
+				_, _ = fmt.Fprintf(env.Stdout, "%-*s  %s\n", width, name, env.say(env.describe(s, why)))
+				if why.IsZero() && s.Err != nil {
 					if hint := bridge.HintOf(s.Err); !hint.IsZero() {
-						_, _ = fmt.Fprintf(env.Stdout, "%-15s %s\n", "", strings.ReplaceAll(sentence(env.say(hint)), "\n", "\n"+strings.Repeat(" ", 16)))
+						_, _ = fmt.Fprintf(env.Stdout, "%-*s  %s\n", width, "", strings.ReplaceAll(sentence(env.say(hint)), "\n", "\n"+strings.Repeat(" ", width+2)))
 					}
 					bad = bad || bridge.CodeOf(s.Err) != bridge.CodeNotFound
 				}
@@ -171,15 +217,35 @@ that is needed cannot be read or used.`,
 	}
 }
 
-// describe says what there is to say of a secret, in a line.
-func (env Env) describe(s secret.Status, needed bool) bridge.Text {
+// needed returns the zero Text if a configuration needs a secret, else what the
+// secret would be for.
+func needed(name string, cfg config.Config) bridge.Text {
+	switch {
+	case name == bridge.WebhookSecret,
+		name == bridge.AppToken && cfg.Talk.ReplyAs == config.User,
+		name == bridge.TunnelToken && cfg.Tunnel.Mode == config.TunnelNamed:
+		return bridge.Text{}
+	case name == bridge.AppToken:
+		return bridge.Say(`not set; needed for reply_as = "user" alone`)
+	case name == bridge.TunnelToken:
+		return bridge.Say(`not set; needed for a named tunnel alone`)
+	case strings.HasPrefix(name, bridge.HandlerToken):
+		return bridge.Say("not set; for a web hook or a language model that asks for one")
+	default:
+		return bridge.Say("not set; for a web hook that looks at signatures")
+	}
+}
+
+// describe says what there is to say of a secret, in a line; unneeded, if it
+// is not set and need not be.
+func (env Env) describe(s secret.Status, unneeded bridge.Text) bridge.Text {
 	switch {
 	case s.Length > 0 && s.Err != nil:
 		return bridge.Say("%s: %s", env.say(whence(s)), env.say(bridge.TextOf(s.Err)))
 	case s.Length > 0:
 		return bridge.Say("%s, %s characters", env.say(whence(s)), strconv.Itoa(s.Length))
-	case !needed:
-		return bridge.Say(`not set; needed for reply_as = "user" alone`)
+	case !unneeded.IsZero():
+		return unneeded
 	case bridge.CodeOf(s.Err) == bridge.CodeNotFound:
 		return bridge.Say("not set")
 	default:
@@ -198,6 +264,7 @@ func whence(s secret.Status) bridge.Text {
 // storeSecret checks a secret, puts it into the keychain and makes a running
 // Perch read it.
 func (env Env) storeSecret(cmd *cobra.Command, name string, value bridge.Secret) error {
+	value = secret.Normalize(name, value)
 	if err := secret.Check(name, value); err != nil {
 		return err
 	}

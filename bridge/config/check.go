@@ -18,8 +18,7 @@ func checkBaseURL(c *Config, at *reporter) {
 		at.fail(bridge.Say("is required: the address of your Nextcloud, such as %s", `"https://cloud.example.com"`), bridge.Text{})
 		return
 	}
-	host, ok := checkURL(&c.Talk.BaseURL, "/index.php", at)
-	if ok && strings.HasPrefix(c.Talk.BaseURL, "http://") && !isPrivate(host) {
+	if u, ok := checkURL(&c.Talk.BaseURL, "/index.php", at); ok && inTheOpen(u) {
 		at.warn(bridge.Say("plain http to a public address: everybody on the way can read the messages and the app token"),
 			bridge.Say("write https:// if the server has it"))
 	}
@@ -31,24 +30,15 @@ func checkPublicURL(c *Config, at *reporter) {
 	}
 }
 
-// checkURL checks an address and takes slashes and the given suffix off its
-// end. It returns the host.
-func checkURL(s *string, suffix string, at *reporter) (host string, ok bool) {
-	u, err := url.Parse(*s)
-	port := 1
-	if err == nil && u.Port() != "" {
-		port, err = strconv.Atoi(u.Port())
+// checkURL checks an address without a query and takes slashes and the given
+// suffix off its end.
+func checkURL(s *string, suffix string, at *reporter) (u *url.URL, ok bool) {
+	if u, ok = parseURL(*s, at); !ok {
+		return nil, false
 	}
-	switch {
-	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", port < 1, port > 65535:
-		at.fail(bridge.Say("must be an http or https address, such as %s", `"https://cloud.example.com"`), bridge.Text{})
-		return "", false
-	case u.User != nil:
-		at.fail(bridge.Say("must not contain a user name or a password"), bridge.Text{})
-		return "", false
-	case u.RawQuery != "" || u.ForceQuery || strings.Contains(*s, "#"):
+	if u.RawQuery != "" || u.ForceQuery {
 		at.fail(bridge.Say("must be an address without ? and #"), bridge.Text{})
-		return "", false
+		return nil, false
 	}
 	authority, path, _ := strings.Cut((*s)[len(u.Scheme)+len("://"):], "/")
 	for path = "/" + path; ; {
@@ -62,8 +52,33 @@ func checkURL(s *string, suffix string, at *reporter) (host string, ok bool) {
 		path = cut
 	}
 	*s = u.Scheme + "://" + strings.ToLower(authority) + path
-	return u.Hostname(), true
+	return u, true
 }
+
+// parseURL reads an http or https address, which can have a query.
+func parseURL(s string, at *reporter) (u *url.URL, ok bool) {
+	u, err := url.Parse(s)
+	port := 1
+	if err == nil && u.Port() != "" {
+		port, err = strconv.Atoi(u.Port())
+	}
+	switch {
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", port < 1, port > 65535:
+		at.fail(bridge.Say("must be an http or https address, such as %s", `"https://cloud.example.com"`), bridge.Text{})
+		return nil, false
+	case u.User != nil:
+		at.fail(bridge.Say("must not contain a user name or a password"), bridge.Text{})
+		return nil, false
+	case strings.Contains(s, "#"):
+		at.fail(bridge.Say("must be an address without ? and #"), bridge.Text{})
+		return nil, false
+	}
+	return u, true
+}
+
+// inTheOpen reports whether what is sent to u can be read on the public
+// Internet.
+func inTheOpen(u *url.URL) bool { return u.Scheme == "http" && !isPrivate(u.Hostname()) }
 
 // isPrivate reports whether a host is by its name or address not on the
 // public Internet.
@@ -80,8 +95,21 @@ func isPrivate(host string) bool {
 }
 
 func checkAllowedUsers(c *Config, at *reporter) {
-	var users []string
-	for _, entry := range c.Talk.AllowedUsers {
+	users := actors(c.Talk.AllowedUsers, at)
+	c.Talk.AllowedUsers = users
+	switch {
+	case len(users) == 0:
+		at.warn(bridge.Say("nobody is allowed: Perch answers no one"),
+			bridge.Say("add the user ids of those it may answer, such as %s", `allowed_users = ["alice"]`))
+	case slices.Contains(users, "*"):
+		at.warn(bridge.Say("everybody is allowed who can write where the bot is, guests too"), bridge.Text{})
+	}
+}
+
+// actors checks the entries of a list of people and returns them in their
+// normal form, each once; nil for none.
+func actors(entries []string, at *reporter) (users []string) {
+	for _, entry := range entries {
 		entry = strings.TrimSpace(entry)
 		actor := bridge.ParseActor(entry)
 		switch {
@@ -99,14 +127,7 @@ func checkAllowedUsers(c *Config, at *reporter) {
 			users = append(users, entry)
 		}
 	}
-	c.Talk.AllowedUsers = users
-	switch {
-	case len(users) == 0:
-		at.warn(bridge.Say("nobody is allowed: Perch answers no one"),
-			bridge.Say("add the user ids of those it may answer, such as %s", `allowed_users = ["alice"]`))
-	case slices.Contains(users, "*"):
-		at.warn(bridge.Say("everybody is allowed who can write where the bot is, guests too"), bridge.Text{})
-	}
+	return users
 }
 
 func checkReplyAs(c *Config, at *reporter) {
@@ -151,15 +172,50 @@ func checkSignature(c *Config, at *reporter) {
 	}
 }
 
-func checkKind(c *Config, at *reporter) {
-	if c.Handler.Kind != Commands {
-		at.fail(bridge.Say("must be %s", `"commands"`), bridge.Text{})
-	}
-}
-
 func checkKeep(c *Config, at *reporter) {
 	keep := c.Journal.Keep
 	if keep < minKeep || keep > maxKeep || keep%minute != 0 {
 		at.fail(wrongSpan(), bridge.Text{})
+	}
+}
+
+func checkMode(c *Config, at *reporter) {
+	oneOf(c.Tunnel.Mode, at, TunnelOff, TunnelQuick, TunnelNamed)
+}
+
+func checkHostname(c *Config, at *reporter) {
+	host := strings.TrimSuffix(strings.TrimPrefix(strings.ToLower(strings.TrimSpace(c.Tunnel.Hostname)), "https://"), "/")
+	c.Tunnel.Hostname = host
+	switch {
+	case host == "" && c.Tunnel.Mode == TunnelNamed:
+		at.fail(bridge.Say("is required with mode = %s: the public host name of the tunnel, such as %s", `"named"`, `"bot.example.com"`), bridge.Text{})
+	case host == "":
+	case len(host) > 253 || !regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`).MatchString(host):
+		at.fail(bridge.Say("must be a host name alone, such as %s", `"bot.example.com"`), bridge.Text{})
+	case c.Tunnel.Mode != TunnelNamed:
+		at.warn(bridge.Say("has no effect with %s", "mode = "+strconv.Quote(string(c.Tunnel.Mode))), bridge.Text{})
+	}
+}
+
+func checkProtocol(c *Config, at *reporter) { oneOf(c.Tunnel.Protocol, at, "auto", "quic", "http2") }
+
+func checkLanguage(c *Config, at *reporter) { oneOf(c.Window.Language, at, "", "en", "fr", "de") }
+
+func checkOnClose(c *Config, at *reporter) { oneOf(c.Window.OnClose, at, CloseHides, CloseQuits) }
+
+func oneOf[T ~string](value T, at *reporter, allowed ...T) {
+	if slices.Contains(allowed, value) {
+		return
+	}
+	var quoted []string
+	for _, a := range allowed {
+		quoted = append(quoted, strconv.Quote(string(a)))
+	}
+	at.fail(bridge.Say("must be one of %s", strings.Join(quoted, ", ")), bridge.Text{})
+}
+
+func between(n int, at *reporter, least, most int) {
+	if n < least || n > most {
+		at.fail(bridge.Say("must be a whole number from %s to %s", strconv.Itoa(least), strconv.Itoa(most)), bridge.Text{})
 	}
 }

@@ -198,20 +198,35 @@ func (h Handler) Asked() Trigger {
 	}
 }
 
-// Duration is a length of time as Go writes it: "2s", "1m30s".
+// Duration is a length of time as Go reads it: "2s", "1m30s", "5m".
 type Duration time.Duration
 
-// String returns d as MarshalText writes it.
-func (d Duration) String() string { return time.Duration(d).String() }
+const (
+	minDuration = Duration(100 * time.Millisecond)
+	maxDuration = Duration(24 * time.Hour)
+)
 
-// MarshalText writes d as Go does: "2s", "1m30s".
+// String returns d as MarshalText writes it.
+func (d Duration) String() string {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// MarshalText writes d as Go does, without the units at its end of which there
+// are none: "2s", "1m30s", "5m".
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
 // UnmarshalText returns an error of CodeInvalid unless text is a length of
 // time from 100ms to 24h.
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
-	if err != nil || v < 100*time.Millisecond || v > 24*time.Hour {
+	if err != nil || Duration(v) < minDuration || Duration(v) > maxDuration {
 		return &bridge.Error{Code: bridge.CodeInvalid, Text: wrongDuration()}
 	}
 	*d = Duration(v)

@@ -65,18 +65,21 @@ func Import(file string, data []byte) (Imported, error) {
 	}
 
 	own := &reporter{file: file, line: doc.line, warnings: slices.Clip(at.warnings)}
+	elsewhere := map[string]misplaced{}
+	takeSecrets(doc.tree, nil, elsewhere)
 	if doc.migrate(own, migrations()) {
 		if in.Config = doc.config(own); own.err() == nil {
 			in.Notes = own.warnings
-			return in, nil
+			in.add(elsewhere, own)
+			return in, own.err()
 		}
 	}
 
 	// It is not ours. Its table is read as if it were.
 	foreign := &document{tree: map[string]any{}}
 	read := map[string]any{}
-	for _, k := range keys() {
-		if in, last := split(k.name); in == talkTable {
+	for _, k := range newDraft(Default()).keys() {
+		if in, last := split(k.name()); in == talkTable {
 			if v, ok := table[last]; ok {
 				read[last] = v
 			}
@@ -98,10 +101,46 @@ func Import(file string, data []byte) (Imported, error) {
 	return in, nil
 }
 
+// misplaced is a secret in a file.
+type misplaced struct {
+	name  string
+	value any
+}
+
+// takeSecrets moves the secrets in a tree to found, by their keys.
+func takeSecrets(tree map[string]any, parent toml.Key, found map[string]misplaced) {
+	for key, v := range tree {
+		path := append(slices.Clip(parent), key)
+		if inner, ok := v.(map[string]any); ok {
+			takeSecrets(inner, path, found)
+		} else if name := secretAt(path); name != "" {
+			found[path.String()] = misplaced{name, v}
+			delete(tree, key)
+		}
+	}
+}
+
+// add adds secrets that were found outside of the table of Nextcloud Talk.
+func (in *Imported) add(found map[string]misplaced, at *reporter) {
+	for _, key := range slices.Sorted(maps.Keys(found)) {
+		at.key = key
+		value, ok := found[key].value.(string)
+		other, taken := in.Secrets[found[key].name]
+		switch {
+		case !ok:
+			at.fail(bridge.Say("must be a string, in quotes"), bridge.Text{})
+		case taken && other.Reveal() != value:
+			at.fail(bridge.Say("there are two different ones of the secret %s", found[key].name), bridge.Say("remove the wrong one"))
+		case value != "":
+			in.Secrets[found[key].name] = bridge.NewSecret(value)
+		}
+	}
+}
+
 // findTalk returns the table of Nextcloud Talk and its name.
 func findTalk(file string, tree map[string]any) (string, map[string]any, error) {
 	for _, name := range []string{talkTable, "channels.nextcloud_talk"} {
-		v, _ := lookup(tree, name)
+		v, _ := lookup(tree, strings.Split(name, "."))
 		table, ok := v.(map[string]any)
 		if !ok {
 			continue

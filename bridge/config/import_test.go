@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -96,6 +97,47 @@ func TestImportOwnFile(t *testing.T) {
 	}
 	if in.Secrets[bridge.AppToken].Reveal() != "hunter2" || len(in.Secrets) != 1 {
 		t.Errorf("%d secrets", len(in.Secrets))
+	}
+}
+
+// Secrets are found in every table of Perch's own file, and nothing else is lost.
+func TestImportOwnFileWithSecretsEverywhere(t *testing.T) {
+	const rest = "[handlers.house]\nkind = \"http\"\nurl = \"http://house\"\n%s[handler]\n%s[tunnel]\n%s[webhook]\npath = \"/x\"\n%s"
+	want, _, err := Parse("c.toml", fmt.Appendf(nil, head+rest, "", "", "", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := Import("c.toml", fmt.Appendf(nil, head+"bot_token = \"a\"\n"+rest,
+		"token = \"b\"\nhandler_secret = \"c\"\n", "api_key = \"d\"\nsecret = \"\"\n", "tunnel_token = \"e\"\n", "webhook_secret = \"a\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, in.Config); diff != "" {
+		t.Errorf("imported (-want +got):\n%s", diff)
+	}
+	got := map[string]string{}
+	for name, s := range in.Secrets {
+		got[name] = s.Reveal()
+	}
+	if diff := cmp.Diff(map[string]string{
+		"webhook_secret": "a", "handler_token_house": "b", "handler_secret_house": "c", "handler_token": "d", "tunnel_token": "e",
+	}, got); diff != "" {
+		t.Errorf("secrets (-want +got):\n%s", diff)
+	}
+
+	for text, data := range map[string]string{
+		"c.toml:6: tunnel.token: must be a string, in quotes":                                         head + "[tunnel]\n\ntoken = 5\n",
+		"c.toml:6: webhook.webhook_secret: there are two different ones of the secret webhook_secret": head + "webhook_secret = \"hunter2\"\n[webhook]\nwebhook_secret = \"hunter3\"\n",
+	} {
+		if _, err := Import("c.toml", []byte(data)); err == nil || err.Error() != text {
+			t.Errorf("error %v, want %s", err, text)
+		}
+	}
+
+	// Those of another program's other tables are not Perch's.
+	in, err = Import("z.toml", []byte(head+"[gateway]\nwebhook_secret = \"hunter2\"\n"))
+	if err != nil || len(in.Secrets) != 0 {
+		t.Errorf("%d secrets, error %v", len(in.Secrets), err)
 	}
 }
 

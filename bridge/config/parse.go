@@ -17,11 +17,12 @@ import (
 // Problem is one thing in a configuration that is wrong, or that a person
 // should know.
 type Problem struct {
-	File string      // as given to Parse; can be empty
-	Line int         // from 1; 0 where it is not known
-	Key  string      // "webhook.listen"; empty if the problem has none
-	Text bridge.Text // what is wrong and what is allowed, without the place
-	Hint bridge.Text // what to do; can be zero
+	File   string      // as given to Parse; can be empty
+	Line   int         // from 1; 0 where it is not known
+	Key    string      // "webhook.listen", "handlers.house.url", "handler.command[2].name"; empty if the problem has none
+	Text   bridge.Text // what is wrong and what is allowed, without the place
+	Hint   bridge.Text // what to do; can be zero
+	Secret string      // name of the secret that stands there; empty: the problem is another one
 }
 
 // Place returns where the problem is, as compilers write it:
@@ -89,7 +90,9 @@ func parse(file string, data []byte, steps []func(tree map[string]any)) (Config,
 // does. The error is an *InvalidError.
 func (c *Config) Validate() (warnings []Problem, err error) {
 	at := &reporter{}
-	at.checkAll(c, nil)
+	d := newDraft(*c)
+	at.checkAll(d, nil)
+	*c = d.finished()
 	return at.warnings, at.err()
 }
 
@@ -100,6 +103,7 @@ func migrations() []func(tree map[string]any) { return nil }
 
 // document is a decoded TOML file.
 type document struct {
+	text  string
 	tree  map[string]any            // tables are map[string]any
 	where map[string]toml.Primitive // by dotted key, for lines
 	meta  *toml.MetaData
@@ -107,10 +111,10 @@ type document struct {
 
 // decode reads TOML. The document is nil if data is none.
 func decode(file string, data []byte) (*document, *reporter) {
-	doc := &document{where: map[string]toml.Primitive{}}
+	doc := &document{text: string(data), where: map[string]toml.Primitive{}}
 	at := &reporter{file: file, line: doc.line}
 	var top map[string]toml.Primitive
-	meta, err := toml.Decode(string(data), &top)
+	meta, err := toml.Decode(doc.text, &top)
 	if err != nil {
 		at.syntax(data, err)
 		return nil, at
@@ -170,6 +174,9 @@ func (d *document) table(prims map[string]toml.Primitive, parent toml.Key) map[s
 // line returns the line of a key, or of its table if it is not there; 0 if
 // that is not there either.
 func (d *document) line(key string) int {
+	if line := d.lineInList(key); line > 0 {
+		return line
+	}
 	prim, ok := d.where[key]
 	if !ok {
 		table, _ := split(key)
@@ -183,64 +190,120 @@ func (d *document) line(key string) int {
 	return parse.Position.Line
 }
 
+// lineInList returns the line of a key in a list of tables: "a.b[2].c", or of
+// the table's own; 0 if it cannot be found. The parser knows that of the last
+// table alone.
+func (d *document) lineInList(key string) int {
+	parts := regexp.MustCompile(`^(.+)\[(\d+)\]\.([^.]+)$`).FindStringSubmatch(key)
+	if parts == nil {
+		return 0
+	}
+	header := regexp.MustCompile(`^\s*\[\[\s*` + strings.ReplaceAll(regexp.QuoteMeta(parts[1]), `\.`, `\s*\.\s*`) + `\s*\]\]`)
+	left, _ := strconv.Atoi(parts[2])
+	table := 0
+	for i, line := range strings.Split(d.text, "\n") {
+		name, _, _ := strings.Cut(line, "=")
+		switch {
+		case header.MatchString(line):
+			if left--; left < 0 {
+				return table
+			}
+			table = i + 1
+		case left == 0 && strings.TrimSpace(name) == parts[3]:
+			return i + 1
+		}
+	}
+	if left > 0 {
+		return 0
+	}
+	return table
+}
+
 type nowhere struct{}
 
 func (nowhere) UnmarshalTOML(any) error { return errors.ErrUnsupported }
 
 // config reads the tree, from which every key must be known.
 func (d *document) config(at *reporter) Config {
-	c := Default()
-	known := map[string]bool{} // tables too
+	c := d.draft()
+	keys := c.keys()
 	bad := map[string]bool{}
-	for _, k := range keys() {
-		for name := k.name; name != ""; name, _ = split(name) {
-			known[name] = true
+	for _, k := range keys {
+		v, ok := lookup(d.tree, k.path)
+		if !ok {
+			continue
 		}
-		if v, ok := lookup(d.tree, k.name); ok {
-			at.key = k.name
-			if wrong := read(k.at(&c), v); !wrong.IsZero() {
-				at.fail(wrong, bridge.Text{})
-				bad[k.name] = true
-			}
+		at.key = k.name()
+		if command, ok := k.value.(*commandValue); ok {
+			bad[k.name()] = !command.read(v, at)
+		} else if wrong := read(k.value, v); !wrong.IsZero() {
+			at.fail(wrong, bridge.Text{})
+			bad[k.name()] = true
 		}
 	}
-	d.strangers(d.tree, nil, known, at)
-	at.checkAll(&c, bad)
+	d.strangers(d.tree, nil, keys, at)
+	at.checkAll(c, bad)
+	return c.finished()
+}
+
+// draft returns what is not said, with the named tables that the tree has. What
+// a handler does not say depends on its kind.
+func (d *document) draft() *draft {
+	c := newDraft(Default())
+	c.Handler = DefaultHandler(kindOf(d.tree[handlerTable]))
+	handlers, _ := d.tree[handlersTable].(map[string]any)
+	for name, table := range handlers {
+		h := DefaultHandler(kindOf(table))
+		c.handlers[name] = &h
+	}
+	rooms, _ := d.tree[roomsTable].(map[string]any)
+	for token := range rooms {
+		c.rooms[token] = &Room{Enabled: true}
+	}
 	return c
+}
+
+// kindOf returns the kind that a handler's table says.
+func kindOf(table any) string {
+	t, _ := table.(map[string]any)
+	if kind, ok := t["kind"].(string); ok && slices.Contains(kinds(), kind) {
+		return kind
+	}
+	return Commands
 }
 
 // strangers reports what in the tree is not known, and values where tables
 // should be.
-func (d *document) strangers(tree map[string]any, parent toml.Key, known map[string]bool, at *reporter) {
-	tables := map[string]bool{}
-	for _, k := range keys() {
-		for table, _ := split(k.name); table != ""; table, _ = split(table) {
-			tables[table] = true
+func (d *document) strangers(tree map[string]any, parent toml.Key, keys []key, at *reporter) {
+	known := map[string]bool{}
+	tables := map[string]bool{handlersTable: true, roomsTable: true}
+	for _, k := range keys {
+		known[k.name()] = true
+		for i := 1; i < len(k.path); i++ {
+			tables[k.path[:i].String()] = true
 		}
 	}
 	for name, v := range tree {
 		path := append(slices.Clip(parent), name)
 		at.key = path.String()
 		inner, isTable := v.(map[string]any)
-		switch {
-		case name == bridge.AppToken || name == bridge.WebhookSecret:
-			at.fail(bridge.Say("secrets do not live in files"),
-				bridge.Say("move it to the keychain: perch config import %s\nor remove the line and type: perch secret set %s",
-					shellWord(at.file), name))
-		case !known[at.key]:
-			at.fail(unknown(at.key), bridge.Text{})
+		switch secret := secretAt(path); {
+		case secret != "":
+			at.secret(secret)
 		case tables[at.key] && isTable:
-			d.strangers(inner, path, known, at)
+			d.strangers(inner, path, keys, at)
 		case tables[at.key]:
 			at.fail(bridge.Say("must be a table: write [%s] on a line of its own, and its keys below", at.key), bridge.Text{})
+		case !known[at.key]:
+			at.fail(unknown(at.key, keys), bridge.Text{})
 		}
 	}
 }
 
 // lookup returns the value of a key in a tree.
-func lookup(tree map[string]any, name string) (any, bool) {
+func lookup(tree map[string]any, path []string) (any, bool) {
 	var v any = tree
-	for part := range strings.SplitSeq(name, ".") {
+	for _, part := range path {
 		table, ok := v.(map[string]any)
 		if !ok {
 			return nil, false
@@ -276,10 +339,20 @@ func (r *reporter) problem(text, hint bridge.Text) Problem {
 	return p
 }
 
-func (r *reporter) fail(text, hint bridge.Text) {
+func (r *reporter) fail(text, hint bridge.Text) { r.add(r.problem(text, hint)) }
+
+// secret reports a secret in the file.
+func (r *reporter) secret(name string) {
+	p := r.problem(bridge.Say("secrets do not live in files"),
+		bridge.Say("move it to the keychain: perch config import %s\nor remove the line and type: perch secret set %s", shellWord(r.file), name))
+	p.Secret = name
+	r.add(p)
+}
+
+func (r *reporter) add(p Problem) {
 	const most = 50
 	if len(r.errors) < most {
-		r.errors = append(r.errors, r.problem(text, hint))
+		r.errors = append(r.errors, p)
 	}
 }
 
@@ -288,13 +361,19 @@ func (r *reporter) warn(text, hint bridge.Text) {
 }
 
 // checkAll runs the check of every key but those in skip.
-func (r *reporter) checkAll(c *Config, skip map[string]bool) {
-	for _, k := range keys() {
-		if k.check != nil && !skip[k.name] {
-			r.key = k.name
-			k.check(c, r)
+func (r *reporter) checkAll(d *draft, skip map[string]bool) {
+	for _, k := range d.keys() {
+		r.key = k.name()
+		switch {
+		case skip[r.key]:
+		case k.idle() && !slices.Contains(kinds(), k.handler.Kind): // Nobody knows what is of use.
+		case k.idle() && k.set():
+			r.warn(bridge.Say("has no effect with %s", "kind = "+strconv.Quote(k.handler.Kind)), bridge.Text{})
+		case !k.idle() && k.check != nil:
+			k.check(r)
 		}
 	}
+	d.checkNamed(r)
 }
 
 // syntax reports what is not TOML. What the parser says is kept back where it

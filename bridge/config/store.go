@@ -18,7 +18,8 @@ import (
 // maxFile is the most that is read of any file, in bytes.
 const maxFile = 256 << 10
 
-// Load reads and checks a config.toml and the certificates that it names. The
+// Load reads and checks a config.toml and the certificates that it names, and
+// looks for the programs that it names, to warn. The
 // warnings are for a Config that can be used all the same. The error is an
 // *InvalidError, or a *bridge.Error: of CodeNotFound if there is no file.
 func Load(path string) (c Config, warnings []Problem, err error) {
@@ -42,7 +43,17 @@ func Load(path string) (c Config, warnings []Problem, err error) {
 	if _, err := c.Talk.CertPool(filepath.Dir(path)); err != nil {
 		at.fail(bridge.TextOf(err), bridge.HintOf(err))
 	}
-	return c, at.warnings, at.err()
+	for _, k := range newDraft(c).keys() {
+		if _, ok := k.value.(*commandValue); !ok || k.handler.Kind != Exec {
+			continue
+		}
+		if _, err := k.handler.Program(filepath.Dir(path)); err != nil {
+			at.key = k.name()
+			at.warn(bridge.TextOf(err), bridge.HintOf(err))
+		}
+	}
+	err = at.err()
+	return c, at.warnings, err
 }
 
 // CertPool returns the system's certificate authorities and those of CAFile,

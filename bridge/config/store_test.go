@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -76,11 +77,40 @@ func wantNames(t *testing.T, dir string, want ...string) {
 
 // The form of the file is for people; see testdata/written.toml.
 func TestSaveCommentsEveryKey(t *testing.T) {
-	got, err := valid().Bytes()
+	wantGolden(t, "written.toml", valid())
+}
+
+// Named handlers and rooms are written short; see testdata/written_full.toml.
+func TestSaveWritesWhatDiffers(t *testing.T) {
+	data, err := os.ReadFile("testdata/full.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden := filepath.Join("testdata", "written.toml")
+	full, _, err := Parse("full.toml", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantGolden(t, "written_full.toml", full)
+	written, err := full.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, _, err := Parse("written.toml", written)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(full, back); diff != "" {
+		t.Errorf("read back (-want +got):\n%s", diff)
+	}
+}
+
+func wantGolden(t *testing.T, name string, c Config) {
+	t.Helper()
+	got, err := c.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden := filepath.Join("testdata", name)
 	if os.Getenv("PERCH_GOLDEN") == "update" {
 		if err := os.WriteFile(golden, got, 0o644); err != nil {
 			t.Fatal(err)
@@ -278,6 +308,53 @@ func TestLoadChecksTheCertificateFile(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A program that is not there yet is no reason not to run.
+func TestLoadLooksForPrograms(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("programs are told by their names there")
+	}
+	dir := t.TempDir()
+	for name, mode := range map[string]os.FileMode{"bot.py": 0o700, "text.py": 0o600} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "config.toml")
+	for program, want := range map[string]string{
+		"./bot.py": "", "sub/../bot.py": "", filepath.Join(dir, "bot.py"): "", "sh": "",
+		"./text.py": filepath.Join(dir, "text.py"), "/no/such": "/no/such", "no-such-program-anywhere": "no-such-program-anywhere", ".": ".",
+	} {
+		c := valid()
+		c.Handlers = map[string]Handler{"script": with(Exec, func(h *Handler) { h.Command = []string{program} })}
+		if _, err := Save(path, c); err != nil {
+			t.Fatal(err)
+		}
+		_, warnings, err := Load(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, _, _ := strings.Cut(string(data), "\ncommand = ")
+		line := strconv.Itoa(strings.Count(before, "\n") + 2)
+		got := joined(warnings, Problem.String)
+		if want != "" {
+			want = path + ":" + line + ": handlers.script.command: there is no program " + want + " that can be run"
+		}
+		if got != want {
+			t.Errorf("%s: warning %q, want %q", program, got, want)
+		}
+	}
+	if path, err := with(Exec, func(h *Handler) { h.Command = []string{"./bot.py"} }).Program(dir); err != nil || path != filepath.Join(dir, "bot.py") {
+		t.Errorf("program %s, error %v", path, err)
+	}
+	if _, err := DefaultHandler(Exec).Program(dir); bridge.CodeOf(err) != bridge.CodeNotFound {
+		t.Errorf("no program: error %v", err)
 	}
 }
 

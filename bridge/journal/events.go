@@ -70,6 +70,16 @@ func (j *Journal) Events(ctx context.Context, f Filter) ([]bridge.Event, error) 
 	return events, j.explain(err)
 }
 
+// ClearEvents removes all stored events; messages and replies stay. The ids of
+// later events go on from the highest one.
+func (j *Journal) ClearEvents(ctx context.Context) error {
+	return j.explain(j.writer.do(ctx, func(ctx context.Context, db *database) error {
+		// The newest stays, because its id tells where to go on.
+		_, err := db.conn.ExecContext(ctx, "DELETE FROM event WHERE id < (SELECT max(id) FROM event)")
+		return err
+	}))
+}
+
 // pruneChunk bounds what one transaction of Prune removes, so that webhooks
 // do not wait for it.
 const pruneChunk = 500
@@ -82,11 +92,14 @@ const (
 	isNumber    = " AND message NOT GLOB '*[^0-9]*'"
 )
 
-// Prune removes events, handled messages and replies that are done with, all
-// from before the given time. That a removed message was seen stays known.
+// Prune removes events, handled messages, replies that are done with and what a
+// language model remembers, all from before the given time. That a removed
+// message was seen stays known.
 func (j *Journal) Prune(ctx context.Context, before time.Time) error {
+	j.volatile.drop(func(e exchange) bool { return e.asked.Time.Before(before) })
 	for _, query := range []string{
 		"DELETE FROM event WHERE id IN (" + oldEvents + " LIMIT ?2)",
+		"DELETE FROM exchange WHERE id IN (SELECT id FROM exchange WHERE received < ?1 LIMIT ?2)",
 		"DELETE FROM outbox WHERE id IN (" + oldReplies + " LIMIT ?2)",
 		// A message without a number cannot be remembered by the highest one: its row stays, empty.
 		"UPDATE inbox SET body = NULL WHERE id IN (" + oldMessages + " AND body IS NOT NULL AND message GLOB '*[^0-9]*' LIMIT ?2)",
@@ -94,7 +107,7 @@ func (j *Journal) Prune(ctx context.Context, before time.Time) error {
 	} {
 		for n := int64(pruneChunk); n == pruneChunk; {
 			err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
-				if err := j.remember(ctx, db, before); err != nil {
+				if err := j.markSeen(ctx, db, before); err != nil {
 					return err
 				}
 				r, err := db.conn.ExecContext(ctx, query, millis(before), pruneChunk)
@@ -112,8 +125,8 @@ func (j *Journal) Prune(ctx context.Context, before time.Time) error {
 	return nil
 }
 
-// remember keeps the highest id of the messages that Prune removes next.
-func (j *Journal) remember(ctx context.Context, db *database, before time.Time) error {
+// markSeen keeps the highest id of the messages that Prune removes next.
+func (j *Journal) markSeen(ctx context.Context, db *database, before time.Time) error {
 	if _, err := db.conn.ExecContext(ctx, `INSERT INTO seen SELECT server, room, max(CAST(message AS INTEGER)) FROM inbox
 		WHERE id IN (`+oldMessages+isNumber+` ORDER BY id LIMIT ?2) GROUP BY server, room
 		ON CONFLICT DO UPDATE SET message = max(message, excluded.message)`, millis(before), pruneChunk); err != nil {

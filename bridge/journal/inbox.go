@@ -35,9 +35,21 @@ var _ bridge.Inbox = (*Journal)(nil)
 
 // Put implements bridge.Inbox.
 func (j *Journal) Put(ctx context.Context, m bridge.Message) (fresh bool, err error) {
-	body, err := json.Marshal(m)
-	if err != nil {
-		return false, err
+	return j.put(ctx, &m, messageWaiting)
+}
+
+// Keep stores m as Put does, but as handled: no handler is asked, and it does
+// not stand in the way of the next message of its room.
+func (j *Journal) Keep(ctx context.Context, m bridge.Message) (fresh bool, err error) {
+	return j.put(ctx, &m, messageHandled)
+}
+
+func (j *Journal) put(ctx context.Context, m *bridge.Message, state int) (fresh bool, err error) {
+	var body []byte
+	if state == messageWaiting || j.storeText.Load() {
+		if body, err = json.Marshal(m); err != nil {
+			return false, err
+		}
 	}
 	server, err := j.server(ctx, m.Key.Server)
 	if err != nil {
@@ -45,15 +57,18 @@ func (j *Journal) Put(ctx context.Context, m bridge.Message) (fresh bool, err er
 	}
 	nonce := sql.NullInt64{Int64: hashNonce(m.Nonce), Valid: m.Nonce != ""}
 	key := hashKey(m.Key)
-	state := messageWaiting
 	var id int64
 	put := func(ctx context.Context, db *database) error {
 		if fresh = false; j.isPruned(server, m.Key) || nonce.Valid && j.nonces.usedBy(nonce.Int64, key) {
 			return nil
 		}
 		if j.echoes.Load() {
-			if state, err = db.stateOf(ctx, m.Key); err != nil {
+			ours, err := db.isOurs(ctx, m.Key)
+			if err != nil {
 				return err
+			}
+			if ours {
+				state = messageOurs
 			}
 		}
 		r, err := db.putMessage.ExecContext(ctx, server, m.Key.Room, m.Key.ID, nonce, millis(m.ReceivedAt), state, body)
@@ -74,25 +89,28 @@ func (j *Journal) Put(ctx context.Context, m bridge.Message) (fresh bool, err er
 	if err := j.writer.submit(ctx, o); err != nil {
 		return false, j.explain(err)
 	}
-	if fresh && state == messageWaiting {
-		j.inbox.add(m.Key.Room, id, j.cache(&m), time.Time{})
+	switch {
+	case fresh && state == messageWaiting:
+		j.inbox.add(m.Key.Room, id, j.cache(m), time.Time{})
+	case fresh && id%advanceEvery == 0:
+		_, _ = j.writer.soon(ctx, func(ctx context.Context, db *database) error { return db.advance(ctx) }) // else a later one does
 	}
 	return fresh, nil
 }
 
-// stateOf returns the state in which a new message is stored: our own if a
-// reply of ours has its id, else waiting.
-func (db *database) stateOf(ctx context.Context, key bridge.Key) (int, error) {
+// isOurs reports whether a reply of ours was posted as this message.
+func (db *database) isOurs(ctx context.Context, key bridge.Key) (bool, error) {
 	var one int
 	err := db.conn.QueryRowContext(ctx, "SELECT 1 FROM outbox WHERE room = ? AND message = ?", key.Room, key.ID).Scan(&one)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return messageWaiting, nil
-	case err != nil:
-		return 0, err
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
 	}
-	return messageOurs, nil
+	return err == nil, err
 }
+
+// Waiting returns how many messages of a room are not done with, the one that
+// is being handled included.
+func (j *Journal) Waiting(room string) int { return j.inbox.length(room) }
 
 // Claim implements bridge.Inbox.
 func (j *Journal) Claim(ctx context.Context) (bridge.InboxItem, error) {
@@ -193,7 +211,7 @@ func (j *Journal) Release(id int64, notBefore time.Time) { j.inbox.giveBack(id, 
 
 // cache returns m if it may be kept in memory until it is claimed, else nil.
 func (j *Journal) cache(m *bridge.Message) *bridge.Message {
-	if len(m.Text) > maxCachedText || m.InReplyTo != nil || j.inbox.count() > maxCached {
+	if len(m.Text) > maxCachedText || m.InReplyTo != nil || m.Webhook != nil || j.inbox.count() > maxCached {
 		return nil
 	}
 	return m

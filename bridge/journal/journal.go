@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,10 +27,14 @@ import (
 )
 
 //go:embed schema.sql
-var schema string
+var schema1 string
 
-// schemaVersion is what PRAGMA user_version says of a file of this schema.
-const schemaVersion = 1
+//go:embed schema_2.sql
+var schema2 string
+
+// schemas returns what brings a file from each version to the next. PRAGMA
+// user_version says how many of them it has seen.
+func schemas() []string { return []string{schema1, schema2} }
 
 // Options are the settings of a Journal.
 type Options struct {
@@ -40,9 +45,9 @@ type Options struct {
 	Guest bool
 }
 
-// Journal is the inbox, the outbox and the event log. It implements
-// bridge.Inbox and bridge.Outbox. One process works on it at a time; it notices
-// what guests do.
+// Journal is the inbox, the outbox, the event log and the memory of language
+// models. It implements bridge.Inbox, bridge.Outbox and bridge.Memory. One
+// process works on it at a time; it notices what guests do.
 type Journal struct {
 	path  string
 	sink  bridge.EventSink
@@ -53,7 +58,8 @@ type Journal struct {
 	inbox  *lanes[*bridge.Message]
 	outbox *lanes[struct{}]
 
-	nonces nonces // the writer's
+	nonces   nonces // the writer's
+	volatile volatile
 
 	storeText atomic.Bool
 	echoes    atomic.Bool
@@ -132,8 +138,13 @@ func (j *Journal) Close() error {
 }
 
 // StoreText says whether the texts of messages and replies are kept after they
-// were handled and sent.
-func (j *Journal) StoreText(keep bool) { j.storeText.Store(keep) }
+// were handled and sent. What Remember kept in memory until then is dropped
+// when they are.
+func (j *Journal) StoreText(keep bool) {
+	if j.storeText.Store(keep); keep {
+		j.volatile.drop(func(exchange) bool { return true })
+	}
+}
 
 // EchoesReturn says that what is posted comes back as a webhook, as it does
 // when replies are posted as a user. Then a room's messages wait while a reply
@@ -377,6 +388,7 @@ func salvage(ctx context.Context, db *database, aside string) (messages, replies
 	copied("INSERT OR IGNORE INTO meta SELECT * FROM old.meta")
 	copied("INSERT OR IGNORE INTO server SELECT * FROM old.server")
 	copied("INSERT OR IGNORE INTO seen SELECT * FROM old.seen")
+	copied("INSERT OR IGNORE INTO exchange SELECT * FROM old.exchange")
 	messages = copied("INSERT OR IGNORE INTO inbox SELECT * FROM old.inbox WHERE state = 0")
 	replies = copied("INSERT OR IGNORE INTO outbox SELECT * FROM old.outbox WHERE state = 0")
 	return messages, replies
@@ -474,23 +486,25 @@ func openDatabase(ctx context.Context, path string) (*database, error) {
 	return db, nil
 }
 
-// migrate brings the schema to schemaVersion, in one transaction.
+// migrate brings the schema to the newest version, in one transaction.
 func (db *database) migrate(ctx context.Context) error {
 	var version int
 	if err := db.conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
+	steps := schemas()
 	switch {
-	case version == schemaVersion:
+	case version == len(steps):
 		return nil
-	case version > schemaVersion:
+	case version > len(steps):
 		return &bridge.Error{
 			Code: bridge.CodeConflict,
 			Text: bridge.Say("The journal was written by a newer version of Perch"),
 			Hint: bridge.Say("Update Perch, or set PERCH_HOME to another folder."),
 		}
 	}
-	_, err := db.conn.ExecContext(ctx, fmt.Sprintf("BEGIN IMMEDIATE;\n%s\nPRAGMA user_version = %d;\nCOMMIT", schema, schemaVersion))
+	_, err := db.conn.ExecContext(ctx, fmt.Sprintf("BEGIN IMMEDIATE;\n%s\nPRAGMA user_version = %d;\nCOMMIT",
+		strings.Join(steps[version:], "\n"), len(steps)))
 	return err
 }
 

@@ -212,6 +212,111 @@ func TestSeenBefore(t *testing.T) {
 	}
 }
 
+// keep keeps a message that nobody is asked.
+func keep(t *testing.T, j *Journal, m bridge.Message) bool {
+	t.Helper()
+	fresh, err := j.Keep(t.Context(), m)
+	if err != nil {
+		t.Fatalf("Keep %v: %v", m.Key, err)
+	}
+	return fresh
+}
+
+func TestKeptIsNotClaimed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j := open(t, path, Options{})
+	if !keep(t, j, message("a", 1)) {
+		t.Error("a new message is not fresh")
+	}
+	put(t, j, message("a", 2))
+	if keep(t, j, message("a", 1)) || put(t, j, message("a", 1)) || keep(t, j, message("a", 2)) {
+		t.Error("a message that came before is fresh")
+	}
+	if n := j.Waiting("a"); n != 1 {
+		t.Errorf("%d messages wait, want the one that was put", n)
+	}
+	if got := claim(t, j); got.Message.Key.ID != "2" {
+		t.Errorf("claimed %s", got.Message.Key.ID)
+	}
+	shut(t, j)
+
+	j = open(t, path, Options{})
+	defer shut(t, j)
+	item := claim(t, j)
+	if item.Message.Key.ID != "2" {
+		t.Errorf("claimed %s after a restart", item.Message.Key.ID)
+	}
+	finish(t, j, item.ID)
+	nothingToClaim(t, j, "nobody is asked what is kept")
+	if totals, err := j.Totals(t.Context(), time.Time{}); err != nil || totals.Received != 2 {
+		t.Errorf("totals %+v %v, want 2 received", totals, err)
+	}
+}
+
+func TestKeptWithoutItsText(t *testing.T) {
+	j := opened(t)
+	j.StoreText(false)
+	keep(t, j, message("a", 1))
+	var none bool
+	row := j.writer.current().readers.QueryRowContext(t.Context(), "SELECT body IS NULL FROM inbox")
+	if err := row.Scan(&none); err != nil || !none {
+		t.Errorf("its text is stored, error %v", err)
+	}
+}
+
+func TestKeptOwnReplyIsOurs(t *testing.T) {
+	j := opened(t)
+	j.EchoesReturn(true)
+	_, err := j.Enqueue(t.Context(), []bridge.Reply{reply("a", "one"), reply("a", "two")})
+	check(t, err)
+	item := due(t, j)
+	keep(t, j, message("a", 42)) // before the answer to our request
+	check(t, j.Sent(t.Context(), item.ID, "42"))
+	check(t, j.Sent(t.Context(), due(t, j).ID, "43"))
+	keep(t, j, message("a", 43)) // after it
+	if totals, err := j.Totals(t.Context(), time.Time{}); err != nil || totals.Received != 0 {
+		t.Errorf("totals %+v %v, want none received", totals, err)
+	}
+}
+
+// A start does not read through all that was kept.
+func TestKeptAreLeftBehind(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j := open(t, path, Options{})
+	var wg sync.WaitGroup
+	for i := range advanceEvery {
+		wg.Go(func() {
+			if _, err := j.Keep(t.Context(), message("a", i+1)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	shut(t, j)
+	j = open(t, path, Options{})
+	defer shut(t, j)
+	from, err := j.writer.current().waitingFrom(t.Context())
+	if err != nil || from != advanceEvery+1 {
+		t.Errorf("the waiting ones begin at %d %v, want %d", from, err, advanceEvery+1)
+	}
+}
+
+func TestWaiting(t *testing.T) {
+	j := opened(t)
+	for i := range 3 {
+		put(t, j, message("a", i+1))
+	}
+	put(t, j, message("b", 1))
+	item := claim(t, j)
+	if a, b, c := j.Waiting("a"), j.Waiting("b"), j.Waiting("c"); a != 3 || b != 1 || c != 0 {
+		t.Errorf("%d, %d and %d messages wait, want 3, 1 and 0", a, b, c)
+	}
+	finish(t, j, item.ID)
+	if n := j.Waiting(item.Message.Room.Token); n != 2 {
+		t.Errorf("%d messages wait, want 2", n)
+	}
+}
+
 func TestOneAtATimePerRoomInOrder(t *testing.T) {
 	j := opened(t)
 	for _, m := range []bridge.Message{message("a", 1), message("a", 2), message("b", 3), message("a", 4)} {

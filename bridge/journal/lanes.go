@@ -201,6 +201,16 @@ func (l *lanes[T]) count() int {
 	return l.size
 }
 
+// length returns the number of items of a room, the claimed one included.
+func (l *lanes[T]) length(room string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if ln := l.rooms[room]; ln != nil {
+		return len(ln.queue)
+	}
+	return 0
+}
+
 // idle reports whether no item is claimed or could be.
 func (l *lanes[T]) idle() bool {
 	l.mu.Lock()

@@ -126,7 +126,7 @@ func (j *Journal) Sent(ctx context.Context, id int64, messageID string) error {
 		if messageID == "" {
 			return nil
 		}
-		_, err := db.conn.ExecContext(ctx, "UPDATE inbox SET state = ? WHERE room = ? AND message = ? AND state = 0", messageOurs, room, messageID)
+		_, err := db.conn.ExecContext(ctx, "UPDATE inbox SET state = ? WHERE room = ? AND message = ? AND state IN (0, 1)", messageOurs, room, messageID)
 		return err
 	})
 	if err == nil {

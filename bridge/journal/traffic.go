@@ -88,3 +88,20 @@ func (j *Journal) room(ctx context.Context, token string) (bridge.Room, error) {
 	}
 	return bridge.Room{Token: token, Name: name.String}, err
 }
+
+// Rooms returns the conversations that messages came from, as far as they are
+// kept, and their names as far as those are known.
+func (j *Journal) Rooms(ctx context.Context) (rooms []bridge.Room, err error) {
+	var tokens []string
+	err = j.writer.current().each(ctx, "SELECT DISTINCT room FROM inbox ORDER BY room LIMIT 100", func(scan scanner) error {
+		var token string
+		err := scan(&token)
+		tokens = append(tokens, token)
+		return err
+	})
+	for _, token := range tokens {
+		room, roomErr := j.room(ctx, token)
+		rooms, err = append(rooms, room), errors.Join(err, roomErr)
+	}
+	return rooms, j.explain(err)
+}

@@ -82,7 +82,10 @@ func (d *Delivery) deliver(ctx context.Context, item bridge.OutboxItem) error {
 	r := item.Reply
 	e := bridge.Event{
 		Stage: bridge.StageSender, Duration: time.Since(started),
-		Room: r.Room, MessageID: messageID, Text: r.Text + r.Reaction,
+		Room: r.Room, MessageID: messageID, Answers: r.Answers, Text: r.Text + r.Reaction,
+	}
+	if !r.AskedAt.IsZero() {
+		e.Waited = time.Since(r.AskedAt)
 	}
 	finish := d.conclude(item, err, &e)
 	err = finish(context.WithoutCancel(ctx))

@@ -5,8 +5,11 @@ package pipeline
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"perch/bridge"
@@ -43,12 +46,42 @@ func (l AllowList) line(a bridge.Actor) string {
 	return "allowed_users = [" + strings.Join(quoted, ", ") + "]"
 }
 
+// Access is who is answered in a conversation.
+type Access struct {
+	Enabled bool // false: nobody
+	Allowed AllowList
+	Own     bool // Allowed is the list of this conversation, not that of all
+}
+
+// Journal is where an Intake stores messages.
+type Journal interface {
+	bridge.Inbox
+	bridge.Outbox
+	// Keep stores a message as Put does, but as one that is never claimed.
+	Keep(ctx context.Context, m bridge.Message) (fresh bool, err error)
+	// Waiting returns how many messages of a room are not finished.
+	Waiting(room string) int
+}
+
+const (
+	// busyAgain is how long a room that was told that we are busy is not told so
+	// again; busyRooms bounds how many are remembered.
+	busyAgain = time.Minute
+	busyRooms = 1024
+)
+
 // Intake decides which messages are to be answered and stores those. It
 // implements bridge.Intake.
 type Intake struct {
-	Inbox   bridge.Inbox
-	Allowed func() AllowList // in force now
-	Sink    bridge.EventSink
+	Journal Journal
+	Access  func(room string) Access // in force now
+	// Queue reports whether a handler is to be asked about a message, and how
+	// many can wait for that in its room. It returns at once.
+	Queue func(m bridge.Message) (most int, asked bool)
+	Sink  bridge.EventSink
+
+	mu   sync.Mutex
+	told map[string]time.Time // rooms, and when they were told that we are busy
 }
 
 // Accept stores a chat message of an allowed user and returns when it is
@@ -81,15 +114,32 @@ func (in *Intake) Accept(ctx context.Context, m bridge.Message) error {
 		in.Sink.Publish(e)
 		return nil
 	}
-	if allowed := in.Allowed(); !allowed.Allows(m.Author) {
+	access := in.Access(m.Room.Token)
+	if !access.Enabled {
+		e.Level, e.Title = slog.LevelDebug, bridge.Say("A message was not answered: %s is switched off in config.toml", m.Room.String())
+		in.Sink.Publish(e)
+		return nil
+	}
+	if !access.Allowed.Allows(m.Author) {
 		e.Level, e.Code = slog.LevelWarn, bridge.CodeDenied
 		e.Title = bridge.Say("%s was not answered: %s is not among the allowed users", m.Author.String(), m.Author.Ref())
-		e.Hint = bridge.Say("To answer them, write in config.toml: %s", allowed.line(m.Author))
+		e.Hint = bridge.Say("To answer them, write in config.toml: %s", access.Allowed.line(m.Author))
+		if access.Own {
+			e.Hint = bridge.Say("To answer them, write in config.toml under [rooms.%[1]s]: %[2]s", m.Room.Token, access.Allowed.line(m.Author))
+		}
 		in.Sink.Publish(e)
 		return nil
 	}
 
-	fresh, err := in.Inbox.Put(ctx, m)
+	most, asked := in.Queue(m)
+	store := in.Journal.Keep
+	if asked {
+		if n := in.Journal.Waiting(m.Room.Token); n > most { // one is being handled, the others wait
+			return in.refuse(ctx, m, n, e)
+		}
+		store = in.Journal.Put
+	}
+	fresh, err := store(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -98,5 +148,50 @@ func (in *Intake) Accept(ctx context.Context, m bridge.Message) error {
 		e.Level, e.Title = slog.LevelDebug, bridge.Say("A message came again and was not handled again")
 	}
 	in.Sink.Publish(e)
+	if fresh && !asked {
+		in.Sink.Publish(bridge.Event{
+			Stage: bridge.StageHandler, Level: slog.LevelDebug, Title: bridge.Say("Handled, without a reply"),
+			Room: m.Room, Actor: m.Author, MessageID: m.Key.ID,
+		})
+	}
 	return nil
+}
+
+// refuse answers a message for which there is no place, unless its room was
+// answered so a moment ago.
+func (in *Intake) refuse(ctx context.Context, m bridge.Message, waiting int, e bridge.Event) error {
+	if room := m.Room.Token; in.mayTell(room) {
+		_, err := in.Journal.Enqueue(ctx, []bridge.Reply{{
+			Ref: NewRef(), Room: m.Room, ReplyTo: m.Key.ID,
+			Text: "I am still busy with " + strconv.Itoa(waiting) + " earlier messages here. Please say it again later.",
+		}})
+		if err != nil {
+			in.mu.Lock()
+			delete(in.told, room)
+			in.mu.Unlock()
+			return err
+		}
+	}
+	e.Level, e.Code = slog.LevelWarn, bridge.CodeUnavailable
+	e.Title = bridge.Say("A message to %[1]s was not taken: %[2]s earlier ones wait there", m.Room.String(), strconv.Itoa(waiting))
+	e.Hint = bridge.Say("The handler takes longer than people write. Let more messages wait, with queue in config.toml, or make it faster.")
+	in.Sink.Publish(e)
+	return nil
+}
+
+// mayTell reports whether a room may be told that we are busy, and that it is
+// told now.
+func (in *Intake) mayTell(room string) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(in.told, func(_ string, at time.Time) bool { return now.Sub(at) >= busyAgain })
+	if _, ok := in.told[room]; ok || len(in.told) >= busyRooms {
+		return false
+	}
+	if in.told == nil {
+		in.told = make(map[string]time.Time)
+	}
+	in.told[room] = now
+	return true
 }

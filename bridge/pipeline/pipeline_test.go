@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -123,7 +123,6 @@ func (f *fixture) worker(h bridge.HandlerFunc) *pipeline.Worker {
 		Inbox:   f.Journal,
 		Handler: func() bridge.Handler { return h },
 		Split:   func(text string) []string { return strings.FieldsFunc(text, func(r rune) bool { return r == '|' }) },
-		Timeout: func() time.Duration { return 10 * time.Second },
 		Rooms:   3,
 		Sink:    f.bus,
 	}
@@ -163,35 +162,53 @@ func TestAllowList(t *testing.T) {
 	}
 }
 
+// intake takes messages of alice that begin with "!", of which most can wait.
+func (f *fixture) intake(most int) *pipeline.Intake {
+	return &pipeline.Intake{
+		Journal: f.Journal,
+		Access: func(room string) pipeline.Access {
+			return pipeline.Access{Enabled: room != "off", Allowed: pipeline.AllowList{"alice"}, Own: room == "own"}
+		},
+		Queue: func(m bridge.Message) (int, bool) { return most, strings.HasPrefix(m.Text, "!") },
+		Sink:  f.bus,
+	}
+}
+
 func TestIntake(t *testing.T) {
 	tests := []struct {
-		name   string
-		change func(m *bridge.Message)
-		stored bool
-		level  slog.Level
-		hint   string
+		name             string
+		change           func(m *bridge.Message)
+		received, queued int
+		level            slog.Level
+		hint             string
 	}{
-		{"a message", func(*bridge.Message) {}, true, slog.LevelInfo, ""},
-		{"of a stranger", func(m *bridge.Message) { m.Author.ID = `o"neil` }, false, slog.LevelWarn, `allowed_users = ["alice", "o\"neil"]`},
-		{"of a guest", func(m *bridge.Message) { m.Author.Type = bridge.ActorGuest }, false, slog.LevelWarn, `allowed_users = ["alice", "guests/alice"]`},
-		{"of a bot", func(m *bridge.Message) { m.Author.Type = bridge.ActorBot }, false, slog.LevelDebug, ""},
-		{"of the system", func(m *bridge.Message) { m.Kind = bridge.KindSystem }, false, slog.LevelDebug, ""},
-		{"a reaction", func(m *bridge.Message) { m.Kind = bridge.KindReaction }, false, slog.LevelDebug, ""},
-		{"a reaction removed", func(m *bridge.Message) { m.Kind = bridge.KindReactionRemoved }, false, slog.LevelDebug, ""},
-		{"the bot joined", func(m *bridge.Message) { m.Kind = bridge.KindJoined }, false, slog.LevelInfo, ""},
-		{"the bot left", func(m *bridge.Message) { m.Kind = bridge.KindLeft }, false, slog.LevelInfo, ""},
+		{"a message", func(*bridge.Message) {}, 1, 1, slog.LevelInfo, ""},
+		{"that is for nobody", func(m *bridge.Message) { m.Text = "hi" }, 1, 0, slog.LevelInfo, ""},
+		{"of a stranger", func(m *bridge.Message) { m.Author.ID = `o"neil` }, 0, 0, slog.LevelWarn, `config.toml: allowed_users = ["alice", "o\"neil"]`},
+		{"of a guest", func(m *bridge.Message) { m.Author.Type = bridge.ActorGuest }, 0, 0, slog.LevelWarn, `allowed_users = ["alice", "guests/alice"]`},
+		{"of a stranger to this room", func(m *bridge.Message) { m.Author.ID, m.Room.Token = "bob", "own" }, 0, 0, slog.LevelWarn, `under [rooms.own]: allowed_users = ["alice", "bob"]`},
+		{"where nobody is answered", func(m *bridge.Message) { m.Room.Token = "off" }, 0, 0, slog.LevelDebug, ""},
+		{"of a bot", func(m *bridge.Message) { m.Author.Type = bridge.ActorBot }, 0, 0, slog.LevelDebug, ""},
+		{"of the system", func(m *bridge.Message) { m.Kind = bridge.KindSystem }, 0, 0, slog.LevelDebug, ""},
+		{"a reaction", func(m *bridge.Message) { m.Kind = bridge.KindReaction }, 0, 0, slog.LevelDebug, ""},
+		{"a reaction removed", func(m *bridge.Message) { m.Kind = bridge.KindReactionRemoved }, 0, 0, slog.LevelDebug, ""},
+		{"the bot joined", func(m *bridge.Message) { m.Kind = bridge.KindJoined }, 0, 0, slog.LevelInfo, ""},
+		{"the bot left", func(m *bridge.Message) { m.Kind = bridge.KindLeft }, 0, 0, slog.LevelInfo, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t)
-			in := &pipeline.Intake{Inbox: f.Journal, Allowed: func() pipeline.AllowList { return pipeline.AllowList{"alice"} }, Sink: f.bus}
-			m := f.message("room", "hi")
+			m := f.message("room", "!hi")
 			tt.change(&m)
-			if err := in.Accept(t.Context(), m); err != nil {
+			if err := f.intake(10).Accept(t.Context(), m); err != nil {
 				t.Fatal(err)
 			}
-			if messages, _ := f.Backlog(); (messages == 1) != tt.stored {
-				t.Errorf("%d messages are stored", messages)
+			totals, err := f.Totals(t.Context(), time.Time{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if queued, _ := f.Backlog(); totals.Received != tt.received || queued != tt.queued {
+				t.Errorf("%d messages are stored and %d queued", totals.Received, queued)
 			}
 			e := f.await(t, func(bridge.Event) bool { return true })
 			if e.Level != tt.level || !strings.Contains(e.Hint.String(), tt.hint) || e.Title.IsZero() {
@@ -203,21 +220,102 @@ func TestIntake(t *testing.T) {
 
 func TestIntakeSaysWhenItCannotStore(t *testing.T) {
 	f := newFixture(t)
-	in := &pipeline.Intake{Inbox: f.Journal, Allowed: func() pipeline.AllowList { return pipeline.AllowList{"*"} }, Sink: f.bus}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	m := f.message("room", "hi")
 	// The queue to the disk may take it all the same; then it is stored.
-	err := in.Accept(ctx, m)
+	err := f.intake(10).Accept(ctx, f.message("room", "!hi"))
 	if messages, _ := f.Backlog(); (err == nil) != (messages == 1) {
 		t.Errorf("Accept: %v, with %d messages stored", err, messages)
+	}
+}
+
+func TestARoomThatAsksTooMuchIsToldSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		in := f.intake(2)
+		say := func(room, text string) bridge.Message {
+			t.Helper()
+			m := f.message(room, text)
+			if err := in.Accept(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+			return m
+		}
+		for range 3 { // one that is handled, and two that wait
+			say("room", "!hi")
+		}
+		refused := say("room", "!again")
+		if messages, replies := f.Backlog(); messages != 3 || replies != 1 {
+			t.Fatalf("%d messages and %d replies wait, want 3 and 1", messages, replies)
+		}
+		item, err := f.Due(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "I am still busy with 3 earlier messages here. Please say it again later."
+		if r := item.Reply; r.Text != want || r.ReplyTo != refused.Key.ID || r.Room != refused.Room || len(r.Ref) != 64 {
+			t.Errorf("reply %+v", r)
+		}
+		e := f.await(t, titled("was not taken: 3 earlier ones wait"))
+		if e.Level != slog.LevelWarn || e.Hint.IsZero() || e.MessageID != refused.Key.ID {
+			t.Errorf("event %+v", e)
+		}
+
+		say("room", "!again")
+		say("room", "talk among people")
+		f.await(t, titled("Handled, without a reply"))
+		say("other", "!hi")
+		if messages, replies := f.Backlog(); messages != 4 || replies != 1 {
+			t.Errorf("%d messages and %d replies wait; want 4, and no second answer within a minute", messages, replies)
+		}
+		time.Sleep(time.Minute)
+		say("room", "!again")
+		if _, replies := f.Backlog(); replies != 2 {
+			t.Errorf("%d replies wait; want another after a minute", replies)
+		}
+
+		done, err := f.Claim(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Finish(t.Context(), done.ID, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		say(done.Message.Room.Token, "!hi")
+		if messages, replies := f.Backlog(); messages != 4 || replies != 2 {
+			t.Errorf("%d messages and %d replies wait, want 4 and 2: there is a place again", messages, replies)
+		}
+	})
+}
+
+// full is a journal that takes no replies.
+type full struct{ *journal.Journal }
+
+func (full) Enqueue(context.Context, []bridge.Reply) ([]int64, error) {
+	return nil, failure(bridge.CodeUnavailable)
+}
+
+func TestARoomThatCouldNotBeToldIsToldNext(t *testing.T) {
+	f := newFixture(t)
+	f.put(t, "room", "!hi")
+	in := f.intake(0)
+	in.Journal = full{f.Journal}
+	if err := in.Accept(t.Context(), f.message("room", "!again")); bridge.CodeOf(err) != bridge.CodeUnavailable {
+		t.Errorf("Accept: %v", err)
+	}
+	in.Journal = f.Journal
+	if err := in.Accept(t.Context(), f.message("room", "!again")); err != nil {
+		t.Fatal(err)
+	}
+	if _, replies := f.Backlog(); replies != 1 {
+		t.Errorf("%d replies wait", replies)
 	}
 }
 
 func TestRepliesAreCompleted(t *testing.T) {
 	f := newFixture(t)
 	running(t, f.worker(func(context.Context, bridge.Message) ([]bridge.Reply, error) {
-		return []bridge.Reply{{Text: "one|two"}, {Room: bridge.Room{Token: "other"}, Text: "three"}, {Reaction: "👍"}, {Text: ""}}, nil
+		return []bridge.Reply{{Text: "one|two", ReplyTo: "1"}, {Room: bridge.Room{Token: "other"}, Text: "three"}, {Reaction: "👍", ReplyTo: "1"}, {Text: ""}}, nil
 	}).Run)
 	f.put(t, "room", "hi")
 	f.await(t, titled("Handled"))
@@ -231,6 +329,9 @@ func TestRepliesAreCompleted(t *testing.T) {
 		r := item.Reply
 		got = append(got, fmt.Sprintf("%s %s%s to %q", r.Room.Token, r.Text, r.Reaction, r.ReplyTo))
 		refs[r.Ref] = len(r.Ref) == 64
+		if r.Answers != "1" || time.Since(r.AskedAt) > time.Minute {
+			t.Errorf("%s%s answers %q of %s", r.Text, r.Reaction, r.Answers, r.AskedAt)
+		}
 		if err := f.Sent(t.Context(), item.ID, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -249,32 +350,21 @@ func TestRepliesAreCompleted(t *testing.T) {
 
 func TestFailingHandlersDoNotStopTheOthers(t *testing.T) {
 	f := newFixture(t)
-	w := f.worker(func(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+	running(t, f.worker(func(_ context.Context, m bridge.Message) ([]bridge.Reply, error) {
 		switch m.Text {
 		case "panic":
 			panic("on purpose")
-		case "hang":
-			<-ctx.Done()
-			return nil, ctx.Err()
 		case "fail":
 			return nil, &bridge.Error{Code: bridge.CodeUnavailable, Text: bridge.Say("on purpose"), Hint: bridge.Say("do this")}
 		}
 		return []bridge.Reply{{Text: "fine"}}, nil
-	})
-	var timeout atomic.Int64
-	w.Timeout = func() time.Duration { return time.Duration(timeout.Load()) }
-	running(t, w.Run)
-	for text, reason := range map[string]string{"panic": "crashed", "hang": "did not answer within 20ms", "fail": "on purpose"} {
-		timeout.Store(int64(10 * time.Second))
-		if text == "hang" {
-			timeout.Store(int64(20 * time.Millisecond))
-		}
+	}).Run)
+	for text, reason := range map[string]string{"panic": "crashed", "fail": "on purpose"} {
 		f.put(t, "room", text)
 		e := f.await(t, titled("The handler failed"))
 		if e.Level != slog.LevelError || !strings.Contains(e.Reason.String(), reason) {
 			t.Errorf("%s: %v %q because %q", text, e.Level, e.Title, e.Reason)
 		}
-		timeout.Store(int64(10 * time.Second))
 		f.put(t, "room", "fine")
 		f.await(t, titled("Handled"))
 	}
@@ -283,28 +373,54 @@ func TestFailingHandlersDoNotStopTheOthers(t *testing.T) {
 	}
 }
 
-func TestHandlerThatNeverReturnsIsLeftBehind(t *testing.T) {
+func TestAFailingHandlerCanReply(t *testing.T) {
 	f := newFixture(t)
-	leave := make(chan struct{})
-	t.Cleanup(func() { close(leave) })
-	w := f.worker(func(_ context.Context, m bridge.Message) ([]bridge.Reply, error) {
-		if m.Text == "hang" {
-			<-leave
-		}
-		return nil, nil
-	})
-	var calls atomic.Int32
-	w.Timeout = func() time.Duration {
-		if calls.Add(1) == 1 {
-			return 10 * time.Millisecond
-		}
-		return 10 * time.Second
-	}
-	running(t, w.Run)
-	f.put(t, "room", "hang")
-	f.put(t, "room", "next")
+	running(t, f.worker(func(context.Context, bridge.Message) ([]bridge.Reply, error) {
+		return []bridge.Reply{{Text: "Sorry."}}, failure(bridge.CodeUnavailable)
+	}).Run)
+	f.put(t, "room", "hi")
 	f.await(t, titled("The handler failed"))
-	f.await(t, titled("Handled"))
+	item, err := f.Due(t.Context())
+	if err != nil || item.Reply.Text != "Sorry." {
+		t.Errorf("reply %+v %v", item.Reply, err)
+	}
+	totals, err := f.Totals(t.Context(), time.Time{})
+	if err != nil || totals.Failed != 1 {
+		t.Errorf("totals %+v %v", totals, err)
+	}
+}
+
+// Whatever a handler does when it is stopped, the stop is soon, and the next
+// start handles the message.
+func TestAStopEndsEveryHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		leave := make(chan struct{})
+		t.Cleanup(func() { close(leave) })
+		var entered sync.WaitGroup
+		entered.Add(3)
+		stop := running(t, f.worker(func(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+			entered.Done()
+			switch m.Room.Token {
+			case "hangs":
+				<-leave
+			case "fails":
+				<-ctx.Done()
+				return []bridge.Reply{{Text: "Sorry."}}, failure(bridge.CodeInternal)
+			default:
+				<-ctx.Done()
+			}
+			return nil, ctx.Err()
+		}).Run)
+		for _, room := range []string{"hangs", "fails", "ends"} {
+			f.put(t, room, "hi")
+		}
+		entered.Wait()
+		stop()
+		if messages, replies := f.Backlog(); messages != 3 || replies != 0 {
+			t.Errorf("%d messages and %d replies wait, want 3 and 0", messages, replies)
+		}
+	})
 }
 
 func TestRoomsAreServedAtOnceAndEachInOrder(t *testing.T) {

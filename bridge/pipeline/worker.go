@@ -18,18 +18,19 @@ const (
 	// drainGrace is how long a handler or a request to Talk may go on after a
 	// stop was asked for.
 	drainGrace = 2 * time.Second
-	// abandonAfter is how long after its deadline a handler may take to return.
+	// abandonAfter is how long a handler may take to return after its context is
+	// done.
 	abandonAfter = time.Second
 	// reclaimAfter is the pause after the inbox or outbox could not be read.
 	reclaimAfter = time.Second
 )
 
 // Worker gives the messages of the inbox to the handler and stores its replies.
+// How long a handler may take is its own affair, until a stop.
 type Worker struct {
 	Inbox   bridge.Inbox
 	Handler func() bridge.Handler      // in force now
 	Split   func(text string) []string // cuts a reply into texts that Talk takes
-	Timeout func() time.Duration       // of one call of the handler
 	Rooms   int                        // how many rooms are served at once
 	Sink    bridge.EventSink
 	loops   loopBreaker
@@ -98,11 +99,10 @@ func (w *Worker) handle(ctx context.Context, item bridge.InboxItem) error {
 	return nil
 }
 
-// call runs the handler within its deadline. A panic is an error; a handler
-// that does not return is left behind.
+// call runs the handler, until shortly after ctx is done. A panic is an error;
+// a handler that does not return then is left behind.
 func (w *Worker) call(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
-	timeout := w.Timeout()
-	hctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	hctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
 		timer := time.AfterFunc(drainGrace, cancel)
@@ -131,39 +131,35 @@ func (w *Worker) call(ctx context.Context, m bridge.Message) ([]bridge.Reply, er
 		r.replies, r.err = w.Handler().Handle(hctx, m)
 	}()
 
+	var r result
 	select {
-	case r := <-done:
-		return r.replies, r.err
+	case r = <-done:
 	case <-hctx.Done():
-	}
-	timer := time.NewTimer(abandonAfter)
-	defer timer.Stop()
-	select {
-	case r := <-done:
-		if r.err == nil {
-			return r.replies, nil
+		timer := time.NewTimer(abandonAfter)
+		defer timer.Stop()
+		select {
+		case r = <-done:
+		case <-timer.C:
+			r.err = hctx.Err()
 		}
-	case <-timer.C:
 	}
-	if errors.Is(hctx.Err(), context.Canceled) {
-		return nil, hctx.Err()
+	if r.err != nil && hctx.Err() != nil {
+		return nil, hctx.Err() // it was stopped, and whatever it says comes of that
 	}
-	return nil, &bridge.Error{
-		Code:  bridge.CodeUnavailable,
-		Text:  bridge.Say("The handler did not answer within %s", timeout.String()),
-		Cause: hctx.Err(),
-	}
+	return r.replies, r.err
 }
 
-// complete fills in what a handler leaves empty and cuts long texts.
+// complete fills in the rooms and references of replies, and what they answer,
+// and cuts long texts.
 func (w *Worker) complete(m bridge.Message, replies []bridge.Reply) []bridge.Reply {
 	var all []bridge.Reply
 	for _, r := range replies {
 		if r.Room.Token == "" {
 			r.Room = m.Room
 		}
-		if r.ReplyTo == "" && r.Room.Token == m.Room.Token {
-			r.ReplyTo = m.Key.ID
+		r.Answers = m.Key.ID
+		if !r.Remove { // that is no answer to wait for
+			r.AskedAt = m.ReceivedAt
 		}
 		if r.Reaction != "" {
 			r.Ref = NewRef()

@@ -212,6 +212,13 @@ func (s *Server) Close() {
 // URL returns the address of the server, without a trailing slash.
 func (s *Server) URL() string { return s.url }
 
+// Changed returns a channel that is closed at the next change of any room.
+func (s *Server) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
 // AddUser adds a person by id, or renames the one who is there.
 func (s *Server) AddUser(id, name string) {
 	s.mu.Lock()

@@ -1,9 +1,9 @@
 package secret
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -35,18 +35,7 @@ func (s *Store) DiagnoseKeychain(ctx context.Context, needed []string) bridge.Re
 		}
 		return bridge.FailedBy(err, bridge.Say("Perch keeps its secrets there, and lacks: %s", strings.Join(missing, ", ")))
 	}
-	return bridge.Passed(bridge.Say("%s, unlocked", keychainName()))
-}
-
-func keychainName() string {
-	switch runtime.GOOS {
-	case "windows":
-		return "Credential Manager"
-	case "darwin":
-		return "Keychain"
-	default:
-		return "Secret Service"
-	}
+	return bridge.Passed(bridge.Say("%s, unlocked", cmp.Or(s.program(ctx), "Secret Service")))
 }
 
 // DiagnoseSecret says whether the secrets are there and can be what they should

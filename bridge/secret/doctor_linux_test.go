@@ -20,7 +20,7 @@ func TestDiagnoseKeychain(t *testing.T) {
 	}
 	home := t.TempDir()
 	for _, s := range []struct{ home, prepare, seen string }{
-		{home, unlocked, "unlocked"},
+		{home, unlocked, "GNOME Keyring, unlocked"},
 		{home, started, "is locked"},
 		{t.TempDir(), started, "has no default keyring"},
 		{t.TempDir(), "export DBUS_SESSION_BUS_ADDRESS=unix:path=/nonexistent", "there is no keychain here"},
@@ -45,7 +45,7 @@ func TestDiagnoseInSession(t *testing.T) {
 	set := func(string) string { return canary }
 	unset := func(string) string { return "" }
 	failure, warning := bridge.StatusFail, bridge.StatusWarn
-	if seen == "unlocked" {
+	if seen == "GNOME Keyring, unlocked" {
 		failure, warning = bridge.StatusOK, bridge.StatusOK
 		if err := Open(unset, service).Set(t.Context(), bridge.WebhookSecret, bridge.NewSecret(canary)); err != nil {
 			t.Fatal(err)

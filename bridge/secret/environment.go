@@ -14,14 +14,14 @@ type Environment func(name string) string
 // variables returns the environment variables of a secret; the first that is
 // set counts.
 func variables(name string) []string {
-	switch name {
-	case bridge.WebhookSecret:
-		return []string{"PERCH_WEBHOOK_SECRET", "ZEROCLAW_NEXTCLOUD_TALK_WEBHOOK_SECRET"}
-	case bridge.AppToken:
-		return []string{"PERCH_APP_TOKEN"}
-	default:
+	if !Known(name) {
 		return nil
 	}
+	names := []string{"PERCH_" + strings.ToUpper(name)}
+	if name == bridge.WebhookSecret {
+		names = append(names, "ZEROCLAW_NEXTCLOUD_TALK_WEBHOOK_SECRET")
+	}
+	return names
 }
 
 // Variable returns the variable that a secret comes from, empty if none is set.

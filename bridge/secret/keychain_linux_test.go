@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -115,10 +116,19 @@ func TestInSession(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	}
-	switch state := os.Getenv(stateVariable); state {
+	state := os.Getenv(stateVariable)
+	place := func(want string) {
+		t.Helper()
+		got, fixed := Chain(env(), keychain).Place(t.Context(), bridge.WebhookSecret)
+		if got.String() != want || fixed {
+			t.Errorf("place %q, fixed %v", got, fixed)
+		}
+	}
+	switch state {
 	case "":
 		t.Skip("runs in a session of TestKeychain")
 	case "unlocked":
+		place("GNOME Keyring")
 		testStore(t, keychain)
 		if err := keychain.Set(t.Context(), bridge.WebhookSecret, webhook); err != nil {
 			t.Fatal(err)
@@ -138,6 +148,7 @@ func TestInSession(t *testing.T) {
 			t.Errorf("%q, error %v", got, err)
 		}
 	case "locked":
+		place("GNOME Keyring")
 		for range 2 {
 			_, err := get()
 			want(err, ErrLocked, "is locked, and was not unlocked")
@@ -164,8 +175,10 @@ func TestInSession(t *testing.T) {
 		want(keychain.Set(t.Context(), bridge.WebhookSecret, webhook), ErrNoCollection, "has no default keyring")
 	case "no keychain":
 		_, err := get()
+		place("the system's keychain")
 		want(err, ErrNoKeychain, "no program on this machine keeps secrets")
 	case "dead bus":
+		place("the system's keychain")
 		_, err := get()
 		want(err, ErrNoSession, "not a desktop session")
 	case "no bus":
@@ -181,6 +194,44 @@ func TestInSession(t *testing.T) {
 	default:
 		t.Fatalf("no such state: %s", state)
 	}
+}
+
+func TestProgramNamed(t *testing.T) {
+	for process, want := range map[string]string{
+		"gnome-keyring-d": "GNOME Keyring", "kwalletd5": "KWallet", "kwalletd6": "KWallet", "ksecretd": "KWallet", "keepassxc": "KeePassXC", "python3": "",
+	} {
+		if got := programNamed(process); got != want {
+			t.Errorf("%s is %q", process, got)
+		}
+	}
+}
+
+// A bus that says nothing is not waited for.
+func TestProgramOnASilentBus(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bus")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = conn.Read(make([]byte, 1)) // The other side has begun.
+		cancel()
+		_, _ = io.Copy(io.Discard, conn)
+	}()
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path="+path)
+	if got := program(ctx); got != "" {
+		t.Errorf("it is %q", got)
+	}
+	<-ended
 }
 
 // expiringContext says that its deadline is exceeded where it was cancelled.

@@ -5,30 +5,95 @@ package secret
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"perch/bridge"
 )
 
-// Names returns the names of the secrets that Perch knows.
-func Names() []string { return []string{bridge.WebhookSecret, bridge.AppToken} }
+// Names returns the names of the secrets that Perch knows, without those of
+// named handlers; see Known.
+func Names() []string {
+	return []string{bridge.WebhookSecret, bridge.AppToken, bridge.TunnelToken, bridge.HandlerToken, bridge.HandlerSecret}
+}
+
+// Known reports whether Perch knows a secret by that name: one of Names, or
+// that of a named handler, as bridge.SecretOf returns it.
+func Known(name string) bool {
+	return slices.Contains(Names(), name) || regexp.MustCompile(`^handler_(token|secret)_[a-z0-9_]{1,32}$`).MatchString(name)
+}
 
 // known returns an error of CodeInvalid unless Perch knows a secret by that
 // name.
 func known(name string) error {
-	if slices.Contains(Names(), name) {
+	if Known(name) {
 		return nil
 	}
 	return &bridge.Error{
 		Code: bridge.CodeInvalid,
 		Text: bridge.Say("there is no secret by the name of %s", strconv.Quote(name)),
-		Hint: bridge.Say("the names are: %s", strings.Join(Names(), ", ")),
+		Hint: bridge.Say("the names are: %s; of [handlers.NAME]: %s", strings.Join(Names(), ", "),
+			bridge.SecretOf(bridge.HandlerToken, "NAME")+", "+bridge.SecretOf(bridge.HandlerSecret, "NAME")),
 	}
+}
+
+// Random reports whether a secret is one that Perch can make; the others come
+// from somebody else.
+func Random(name string) bool {
+	return name == bridge.WebhookSecret || is(name, bridge.HandlerSecret)
+}
+
+// is reports whether name is that of a handler's secret of that sort.
+func is(name, sort string) bool { return name == sort || strings.HasPrefix(name, sort+"_") }
+
+// Normalize returns a secret as it is meant by somebody who typed or pasted
+// it: a token without white space around it, and without the command line that
+// Cloudflare shows it in or the word Bearer. What must be right in every
+// character, such as the webhook secret, is returned as it is.
+func Normalize(name string, s bridge.Secret) bridge.Secret {
+	value := s.Reveal()
+	switch {
+	case name == bridge.TunnelToken:
+		value = strings.TrimSpace(value)
+		for word := range strings.FieldsSeq(value) {
+			word = strings.Trim(strings.TrimPrefix(word, "--token="), `"'`)
+			if isTunnelToken(word) {
+				value = word
+			}
+		}
+	case is(name, bridge.HandlerToken):
+		value = strings.TrimSpace(value)
+		if scheme, token, ok := strings.Cut(value, " "); ok && strings.EqualFold(scheme, "bearer") {
+			value = strings.TrimSpace(token)
+		}
+	case name == bridge.AppToken:
+		value = strings.TrimSpace(value)
+	}
+	return bridge.NewSecret(value)
+}
+
+// isTunnelToken reports whether s is what Cloudflare gives for a named tunnel:
+// the account, the tunnel's id and its secret, as JSON in base64.
+func isTunnelToken(s string) bool {
+	data, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		return false
+	}
+	var token struct {
+		Account string `json:"a"`
+		Tunnel  string `json:"t"`
+		Secret  []byte `json:"s"` // in base64
+	}
+	return json.Unmarshal(data, &token) == nil && token.Account != "" && len(token.Secret) > 0 &&
+		regexp.MustCompile(`(?i)^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`).MatchString(token.Tunnel)
 }
 
 // Lengths of the webhook secret that Talk takes, in characters.
@@ -38,7 +103,7 @@ const (
 )
 
 // Check returns an error of CodeInvalid, which does not reveal it, if a secret
-// cannot be what its name says.
+// cannot be what its name says. What was typed goes through Normalize first.
 func Check(name string, s bridge.Secret) error {
 	if err := known(name); err != nil {
 		return err
@@ -61,11 +126,17 @@ func Check(name string, s bridge.Secret) error {
 		return invalid(bridge.Say("the %s has %s characters; Talk takes %s to %s",
 			name, strconv.Itoa(length), strconv.Itoa(minWebhookSecret), strconv.Itoa(maxWebhookSecret)),
 			bridge.Say("make one: perch secret generate %s", name))
+	case name == bridge.TunnelToken && !isTunnelToken(value):
+		return invalid(bridge.Say("the %s is not one that Cloudflare gives for a tunnel", name),
+			bridge.Say("copy the whole line that the Cloudflare dashboard shows, such as %s", "cloudflared service install eyJ…"))
+	case is(name, bridge.HandlerToken) && strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return invalid(bridge.Say("the %s has characters that no token has, such as a space", name),
+			bridge.Say("copy it again without what is around it"))
 	}
 	return nil
 }
 
-// Generate returns a new webhook secret: 64 random letters and digits.
+// Generate returns a new secret, which Talk takes: 64 random letters and digits.
 func Generate() bridge.Secret {
 	const (
 		letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -123,6 +194,29 @@ func (s *Store) Set(ctx context.Context, name string, secret bridge.Secret) erro
 
 // Delete takes the secret out of the keychain, not out of the environment.
 func (s *Store) Delete(ctx context.Context, name string) error { return s.keychain.Delete(ctx, name) }
+
+// Place returns where a secret is or would be kept, for a person: "GNOME
+// Keyring". If it comes from an environment variable it is fixed: it cannot be
+// changed here. It answers within 2 s.
+func (s *Store) Place(ctx context.Context, name string) (place bridge.Text, fixed bool) {
+	if variable := s.env.Variable(name); variable != "" {
+		return bridge.Say("the variable %s", variable), true
+	}
+	if program := s.program(ctx); program != "" {
+		return bridge.Say("%s", program), false
+	}
+	return bridge.Say("the system's keychain"), false
+}
+
+// program returns the name of the keychain, empty if it is not known.
+func (s *Store) program(ctx context.Context) string {
+	if _, ok := s.keychain.(*keychain); !ok {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return program(ctx)
+}
 
 // Status is what can be told of a secret.
 type Status struct {

@@ -2,12 +2,12 @@ package secret
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"os/exec"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/zalando/go-keyring"
 
 	"perch/bridge"
@@ -30,6 +30,28 @@ func TestCheck(t *testing.T) {
 		{bridge.AppToken, "", "the app_token is empty"},
 		{bridge.AppToken, " x", "the app_token begins or ends with white space"},
 		{"password", "x", `there is no secret by the name of "password"`},
+		{bridge.TunnelToken, tunnelToken, ""},
+		{bridge.TunnelToken, tunnelToken + "\n", "the tunnel_token begins or ends with white space"},
+		{bridge.TunnelToken, "cloudflared service install " + tunnelToken, "the tunnel_token is not one that Cloudflare gives for a tunnel"},
+		{bridge.TunnelToken, tunnelToken[:len(tunnelToken)-4], "the tunnel_token is not one that Cloudflare gives for a tunnel"},
+		{bridge.TunnelToken, encoded(`{}`), "the tunnel_token is not one that Cloudflare gives for a tunnel"},
+		{bridge.TunnelToken, encoded(`{"a":"x","t":"0a0a0a0a-0b0b-4c4c-8d8d-0e0e0e0e0e0e","s":""}`), "the tunnel_token is not one that Cloudflare gives for a tunnel"},
+		{bridge.TunnelToken, encoded(`{"a":"x","t":"0a0a0a0a-0b0b-4c4c-8d8d-0e0e0e0e0e0e","s":"?"}`), "the tunnel_token is not one that Cloudflare gives for a tunnel"},
+		{bridge.TunnelToken, encoded(`{"a":"","t":"0a0a0a0a-0b0b-4c4c-8d8d-0e0e0e0e0e0e","s":"c2VjcmV0"}`), "the tunnel_token is not one that Cloudflare gives for a tunnel"},
+		{bridge.TunnelToken, encoded(`{"a":"x","t":"tunnel","s":"c2VjcmV0"}`), "the tunnel_token is not one that Cloudflare gives for a tunnel"},
+		{bridge.TunnelToken, encoded(`[]`), "the tunnel_token is not one that Cloudflare gives for a tunnel"},
+		{bridge.HandlerToken, "sk-x", ""},
+		{bridge.HandlerToken, "", "the handler_token is empty"},
+		{bridge.HandlerToken, "a b", "the handler_token has characters that no token has, such as a space"},
+		{bridge.HandlerToken, "ä", "the handler_token has characters that no token has, such as a space"},
+		{"handler_token_house", "a b", "the handler_token_house has characters that no token has, such as a space"},
+		{bridge.HandlerSecret, "x", ""},
+		{bridge.HandlerSecret, "a b", ""},
+		{"handler_secret_house_2", "", "the handler_secret_house_2 is empty"},
+		{"handler_secret_House", "x", `there is no secret by the name of "handler_secret_House"`},
+		{"handler_secret_", "x", `there is no secret by the name of "handler_secret_"`},
+		{"handler_token_" + strings.Repeat("x", 33), "x", `there is no secret by the name of "handler_token_` + strings.Repeat("x", 33) + `"`},
+		{"app_token_house", "x", `there is no secret by the name of "app_token_house"`},
 	}
 	for _, test := range tests {
 		err := Check(test.name, bridge.NewSecret(test.value))
@@ -42,6 +64,81 @@ func TestCheck(t *testing.T) {
 		}
 		if got != test.want {
 			t.Errorf("%s %q: %q, want %q", test.name, test.value, got, test.want)
+		}
+	}
+}
+
+// tunnelToken has the form of one, and opens nothing.
+const tunnelToken = "eyJhIjoiMDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYiLCJ0IjoiMGEwYTBhMGEtMGIwYi00YzRjLThkOGQtMGUwZTBlMGUwZTBlIiwicyI6ImMyVmpjbVYwIn0="
+
+func encoded(json string) string { return base64.StdEncoding.EncodeToString([]byte(json)) }
+
+func TestNormalize(t *testing.T) {
+	tests := []struct{ name, given, want string }{
+		{bridge.TunnelToken, tunnelToken, tunnelToken},
+		{bridge.TunnelToken, " " + tunnelToken + "\r\n", tunnelToken},
+		{bridge.TunnelToken, "cloudflared service install " + tunnelToken, tunnelToken},
+		{bridge.TunnelToken, "sudo cloudflared service install " + tunnelToken + "\n", tunnelToken},
+		{bridge.TunnelToken, "cloudflared.exe service install " + tunnelToken, tunnelToken},
+		{bridge.TunnelToken, "cloudflared tunnel run --token " + tunnelToken, tunnelToken},
+		{bridge.TunnelToken, "cloudflared tunnel run --token=" + tunnelToken, tunnelToken},
+		{bridge.TunnelToken, "docker run cloudflare/cloudflared:latest tunnel --no-autoupdate run --token '" + tunnelToken + "'", tunnelToken},
+		{bridge.TunnelToken, " cloudflared tunnel run perch ", "cloudflared tunnel run perch"},
+		{bridge.HandlerToken, " sk-x\n", "sk-x"},
+		{bridge.HandlerToken, "Bearer sk-x", "sk-x"},
+		{"handler_token_house", "bearer  sk-x", "sk-x"},
+		{"handler_token_house", "two words", "two words"},
+		{bridge.AppToken, " a b ", "a b"},
+		{bridge.WebhookSecret, " a ", " a "},
+		{bridge.HandlerSecret, " a ", " a "},
+		{bridge.TunnelToken, " ", ""},
+	}
+	for _, test := range tests {
+		if got := Normalize(test.name, bridge.NewSecret(test.given)).Reveal(); got != test.want {
+			t.Errorf("%s %q becomes %q, want %q", test.name, test.given, got, test.want)
+		}
+	}
+}
+
+// Whatever is pasted for a tunnel, it is told if the result can be a token.
+func FuzzTunnelToken(f *testing.F) {
+	f.Add(tunnelToken)
+	f.Add("cloudflared tunnel run --token=" + tunnelToken)
+	f.Add(encoded(`{"a":1,"t":null,"s":[]}`))
+	f.Fuzz(func(t *testing.T, pasted string) {
+		s := Normalize(bridge.TunnelToken, bridge.NewSecret(pasted))
+		if again := Normalize(bridge.TunnelToken, s); again.Reveal() != s.Reveal() {
+			t.Errorf("%q becomes %q, and that %q", pasted, s.Reveal(), again.Reveal())
+		}
+		if err := Check(bridge.TunnelToken, s); err != nil && bridge.CodeOf(err) != bridge.CodeInvalid {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+func TestRandom(t *testing.T) {
+	for name, want := range map[string]bool{
+		bridge.WebhookSecret: true, bridge.HandlerSecret: true, "handler_secret_house": true,
+		bridge.AppToken: false, bridge.TunnelToken: false, bridge.HandlerToken: false, "handler_token_house": false,
+	} {
+		if Random(name) != want {
+			t.Errorf("%s: %v", name, !want)
+		}
+		if want && Check(name, Generate()) != nil {
+			t.Errorf("%s cannot be what is generated", name)
+		}
+	}
+}
+
+func TestPlace(t *testing.T) {
+	store := Chain(env("PERCH_HANDLER_TOKEN_HOUSE", "x", "ZEROCLAW_NEXTCLOUD_TALK_WEBHOOK_SECRET", "y"), Memory())
+	for name, want := range map[string]string{
+		"handler_token_house": "the variable PERCH_HANDLER_TOKEN_HOUSE", bridge.WebhookSecret: "the variable ZEROCLAW_NEXTCLOUD_TALK_WEBHOOK_SECRET",
+		bridge.HandlerToken: "the system's keychain",
+	} {
+		place, fixed := store.Place(t.Context(), name)
+		if place.String() != want || fixed != strings.Contains(want, "variable") {
+			t.Errorf("%s is in %s, fixed %v", name, place, fixed)
 		}
 	}
 }
@@ -100,6 +197,9 @@ func TestEnvironment(t *testing.T) {
 		{"ours before ZeroClaw's", env(zeroclaw, "b", perch, "a"), bridge.WebhookSecret, "a", perch},
 		{"ours empty", env(zeroclaw, "b", perch, ""), bridge.WebhookSecret, "b", zeroclaw},
 		{"app token", env("PERCH_APP_TOKEN", "c"), bridge.AppToken, "c", "PERCH_APP_TOKEN"},
+		{"tunnel token", env("PERCH_TUNNEL_TOKEN", "d"), bridge.TunnelToken, "d", "PERCH_TUNNEL_TOKEN"},
+		{"of the handler", env("PERCH_HANDLER_SECRET", "e"), bridge.HandlerSecret, "e", "PERCH_HANDLER_SECRET"},
+		{"of a named handler", env("PERCH_HANDLER_TOKEN", "f", "PERCH_HANDLER_TOKEN_HOUSE", "g"), "handler_token_house", "g", "PERCH_HANDLER_TOKEN_HOUSE"},
 		{"one end of line", env(perch, "a\n"), bridge.WebhookSecret, "a", perch},
 		{"one end of line of Windows", env(perch, "a\r\n"), bridge.WebhookSecret, "a", perch},
 		{"other white space", env(perch, " a \n\n"), bridge.WebhookSecret, " a \n", perch},
@@ -111,6 +211,17 @@ func TestEnvironment(t *testing.T) {
 				t.Errorf("%q from %s, error %v", got.Reveal(), test.env.Variable(test.secret), err)
 			}
 		})
+	}
+}
+
+// Not every variable is a secret.
+func TestEnvironmentOfOthers(t *testing.T) {
+	e := env("PERCH_HOME", "/x", "PERCH_HANDLER_TOKEN", "x")
+	if variable := e.Variable("home"); variable != "" {
+		t.Errorf("a secret in %s", variable)
+	}
+	if _, err := e.Get(t.Context(), "handler_token_house"); bridge.CodeOf(err) != bridge.CodeNotFound {
+		t.Errorf("the token of another handler is taken: %v", err)
 	}
 }
 
@@ -165,6 +276,10 @@ func testStore(t *testing.T, store bridge.SecretStore) {
 	must(store.Delete(ctx, bridge.WebhookSecret))
 	want(bridge.WebhookSecret, "")
 	want(bridge.AppToken, "two ü\n'\"")
+	must(store.Set(ctx, "handler_token_house", bridge.NewSecret("four")))
+	want("handler_token_house", "four")
+	want(bridge.HandlerToken, "")
+	must(store.Delete(ctx, "handler_token_house"))
 	if err := store.Delete(ctx, bridge.WebhookSecret); bridge.CodeOf(err) != bridge.CodeNotFound {
 		t.Errorf("deleted twice: error %v", err)
 	}
@@ -278,8 +393,5 @@ func TestExplain(t *testing.T) {
 	}
 	if err := explain(bridge.AppToken, nil); err != nil {
 		t.Error(err)
-	}
-	if diff := cmp.Diff([]string{bridge.WebhookSecret, bridge.AppToken}, Names()); diff != "" {
-		t.Error(diff)
 	}
 }

@@ -46,6 +46,7 @@ type Settings struct {
 
 // Request is a webhook whose signature was verified.
 type Request struct {
+	Header     http.Header
 	Body       []byte
 	Random     string
 	Backend    string
@@ -107,6 +108,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (h *handler) receive(w http.ResponseWriter, r *http.Request, settings Settings) {
 	req := Request{
+		Header:     r.Header,
 		Random:     r.Header.Get(HeaderRandom),
 		Backend:    r.Header.Get(HeaderBackend),
 		ReceivedAt: time.Now(),

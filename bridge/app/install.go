@@ -1,0 +1,95 @@
+package app
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+
+	"perch/bridge"
+	"perch/bridge/config"
+)
+
+// Servers returns the ways in which Nextcloud can run, as Install knows them.
+func Servers() []string { return []string{"host", "docker", "aio", "snap"} }
+
+// occ returns how occ is called, by how Nextcloud runs.
+func occ(server string) string {
+	return map[string]string{
+		"host":   "sudo -u www-data php /var/www/nextcloud/occ",
+		"docker": "docker exec -u www-data nextcloud php occ",
+		"aio":    "sudo docker exec --user www-data -it nextcloud-aio-nextcloud php occ",
+		"snap":   "sudo nextcloud.occ",
+	}[server]
+}
+
+// Bot is a bot as it is installed on a server.
+type Bot struct {
+	Name    string
+	Secret  bridge.Secret
+	Address string   // of its webhook
+	Old     string   // address that it is installed with already; empty: none
+	Rooms   []string // tokens of the conversations that it is to be enabled in; empty: to be filled in
+}
+
+// Install returns the commands that install the bot, without comments, one a
+// line: first of all those that take an earlier installation away, because
+// Talk takes neither an address nor a secret twice.
+func (b Bot) Install(server string) []string {
+	occ := occ(server)
+	rooms := "TOKEN"
+	if len(b.Rooms) > 0 {
+		rooms = strings.Join(b.Rooms, " ")
+	}
+	var lines []string
+	if b.Old != "" {
+		lines = append(lines, occ+" talk:bot:uninstall --url="+shellQuote(b.Old))
+	}
+	return append(lines,
+		occ+" talk:bot:install -f webhook -f response -- "+shellQuote(b.Name)+" "+shellQuote(b.Secret.Reveal())+" "+shellQuote(b.Address),
+		occ+" talk:bot:list",
+		occ+" talk:bot:setup BOT-ID "+rooms)
+}
+
+// shellQuote returns s as one word of a POSIX shell.
+func shellQuote(s string) string {
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// Address returns the URL at which Nextcloud reaches the webhook that listens
+// on an address; empty if that is not known. A tunnel's address, if it has one,
+// goes before the one in the configuration.
+func Address(cfg config.Config, listen, tunnel string) string {
+	hook := cfg.Webhook
+	switch {
+	case tunnel != "":
+		hook.PublicURL = tunnel
+	case cfg.Tunnel.Mode == config.TunnelNamed && cfg.Tunnel.Hostname != "":
+		hook.PublicURL = "https://" + cfg.Tunnel.Hostname
+	case cfg.Tunnel.Mode == config.TunnelQuick:
+		return ""
+	case hook.PublicURL == "":
+		host, port, err := net.SplitHostPort(listen)
+		ip, _ := netip.ParseAddr(host)
+		if err != nil || host == "" || port == "0" || ip.IsUnspecified() {
+			return ""
+		}
+		hook.Listen = listen
+	}
+	return hook.Address()
+}
+
+// rooms returns the conversations that the journal knows, as far as they are
+// to be enabled again.
+func (d *Desk) rooms(ctx context.Context) []string {
+	j, err := d.guest(ctx)
+	if err != nil {
+		return nil
+	}
+	rooms, _ := j.Rooms(ctx) // without them the person fills them in
+	tokens := make([]string, len(rooms))
+	for i, r := range rooms {
+		tokens[i] = r.Token
+	}
+	return tokens
+}

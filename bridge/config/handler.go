@@ -1,0 +1,371 @@
+package config
+
+import (
+	"bytes"
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/BurntSushi/toml"
+
+	"perch/bridge"
+)
+
+func kinds() []string { return []string{Commands, Exec, HTTP, LLM, Relay} }
+
+// handlerFields returns the keys of [handler] and [handlers.<name>].
+func handlerFields() []field[Handler] {
+	return []field[Handler]{
+		{"kind", `What answers messages: "commands", "exec" (a program), "http" (a web hook), "llm" (a language model), "relay" (another bot).`, func(h *Handler) any { return &h.Kind }, checkKind, nil},
+		{"trigger", `Which messages it is asked: "all"; "prefix"; "mention" (one of its names comes first); "": "prefix" for commands, else "all".`, func(h *Handler) any { return &h.Trigger }, checkTrigger, nil},
+		{"prefix", `What messages begin with, for trigger = "prefix" and for commands.`, func(h *Handler) any { return &h.Prefix }, checkPrefix, nil},
+		{"names", `What the bot is called at the start of a message, for trigger = "mention".`, func(h *Handler) any { return &h.Names }, checkNames, nil},
+		{"quote", "true: an answer shows the message that it is for.", func(h *Handler) any { return &h.Quote }, nil, nil},
+		{"silent", "true: answers notify nobody.", func(h *Handler) any { return &h.Silent }, nil, nil},
+		{"ack", `An emoji that a message has while it is worked on, such as "👀"; "": none.`, func(h *Handler) any { return &h.Ack }, checkAck, nil},
+		{"on_error", `What the room is told when there is no answer because of an error; "": nothing.`, func(h *Handler) any { return &h.OnError }, nil, nil},
+		{"timeout", `How long one message may take: "30s", "5m"; from 100ms to 24h.`, func(h *Handler) any { return &h.Timeout }, checkTimeout, nil},
+		{"at_once", "How many messages, of different rooms, are worked on at once: 1 to 64.", func(h *Handler) any { return &h.AtOnce }, func(h *Handler, at *reporter) { between(h.AtOnce, at, 1, 64) }, nil},
+		{"queue", "How many messages of one room can wait: 1 to 10000.", func(h *Handler) any { return &h.Queue }, func(h *Handler, at *reporter) { between(h.Queue, at, 1, 10000) }, nil},
+		{"attachments", `What it gets of a shared file: "link", or "file": its content, for which Perch needs the app token.`, func(h *Handler) any { return &h.Files }, func(h *Handler, at *reporter) { oneOf(h.Files, at, FileLink, FileCopy) }, []string{Exec, HTTP, LLM}},
+
+		{"url", "Where messages are posted to.", func(h *Handler) any { return &h.URL }, checkHandlerURL, []string{HTTP, Relay}},
+
+		{"base_url", `The server's address, with /v1: "http://127.0.0.1:11434/v1" for Ollama. Its key is the secret handler_token.`, func(h *Handler) any { return &h.BaseURL }, checkModelServer, []string{LLM}},
+		{"model", "The model's name, as the server has it.", func(h *Handler) any { return &h.Model }, checkModel, []string{LLM}},
+		{"system_prompt", "What the model is told before each conversation.", func(h *Handler) any { return &h.SystemPrompt }, nil, []string{LLM}},
+		{"temperature", "0 to 2; negative: the server's own.", func(h *Handler) any { return &h.Temperature }, checkTemperature, []string{LLM}},
+		{"history", "How many earlier messages and answers of a room the model is shown: 0 to 1000.", func(h *Handler) any { return &h.History }, func(h *Handler, at *reporter) { between(h.History, at, 0, 1000) }, []string{LLM}},
+		{"max_tokens", "The longest answer, in tokens; 0: the server's own.", func(h *Handler) any { return &h.MaxTokens }, func(h *Handler, at *reporter) { between(h.MaxTokens, at, 0, 1_000_000) }, []string{LLM}},
+
+		// The last one, because it can be tables.
+		{"command", commandComment, func(h *Handler) any { return &commandValue{h} }, checkCommand, []string{Commands, Exec}},
+	}
+}
+
+// What stands above the key "command", for Exec and for Commands.
+const (
+	commandComment     = "The program and its arguments: a whole path, one that counts from this folder (./bot.py), or a name in PATH."
+	ownCommandsComment = `Commands of your own, each like this:
+[[handler.command]]
+name = "wifi"
+help = "how to get online"
+reply = "The password is on the fridge, {author}."
+Filled in are {text}, {author}, {author_id}, {room}, {date} and {time}.`
+)
+
+func checkKind(h *Handler, at *reporter) { oneOf(h.Kind, at, kinds()...) }
+
+func checkTrigger(h *Handler, at *reporter) { oneOf(h.Trigger, at, "", OnAll, OnPrefix, OnMention) }
+
+// checkWord checks a text that is looked for in messages.
+func checkWord(word string, most int, at *reporter) bool {
+	if word == "" || utf8.RuneCountInString(word) > most || strings.TrimSpace(word) != word || !printable(word) {
+		at.fail(bridge.Say("must have 1 to %s characters, without white space around them; %s is none", strconv.Itoa(most), strconv.Quote(shorten(word))), bridge.Text{})
+		return false
+	}
+	return true
+}
+
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+func checkPrefix(h *Handler, at *reporter) { checkWord(h.Prefix, 32, at) }
+
+func checkNames(h *Handler, at *reporter) {
+	var names []string
+	for _, name := range h.Names {
+		name = strings.TrimPrefix(strings.TrimSpace(name), "@")
+		same := func(known string) bool { return strings.EqualFold(known, name) }
+		if checkWord(name, 64, at) && !slices.ContainsFunc(names, same) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 && len(h.Names) == 0 && h.Trigger == OnMention {
+		at.fail(bridge.Say("is required with %s, such as %s", `trigger = "mention"`, `["Perch"]`), bridge.Text{})
+	}
+	h.Names = names
+}
+
+func checkAck(h *Handler, at *reporter) {
+	h.Ack = strings.TrimSpace(h.Ack)
+	words := regexp.MustCompile(`[\p{L}\p{Z}\x00-\x22\x24-\x29\x2b-\x2f\x3a-\x7f]`).MatchString(h.Ack) // "#️⃣" and "1️⃣" are emoji.
+	plain := !strings.ContainsFunc(h.Ack, func(r rune) bool { return r >= utf8.RuneSelf })
+	if h.Ack != "" && (words || plain || len(h.Ack) > 64 || !utf8.ValidString(h.Ack)) {
+		at.fail(bridge.Say("must be a single emoji, such as %s", `"👀"`), bridge.Text{})
+	}
+}
+
+func checkTimeout(h *Handler, at *reporter) {
+	if h.Timeout < minDuration || h.Timeout > maxDuration {
+		at.fail(wrongDuration(), bridge.Text{})
+	}
+}
+
+func checkHandlerURL(h *Handler, at *reporter) {
+	h.URL = strings.TrimSpace(h.URL)
+	if h.URL == "" {
+		at.fail(bridge.Say("is required: the address that messages are posted to, such as %s", `"http://127.0.0.1:5678/webhook/perch"`), bridge.Text{})
+	} else if u, ok := parseURL(h.URL, at); ok && inTheOpen(u) {
+		at.warn(bridge.Say("plain http to a public address: everybody on the way can read the messages"), bridge.Text{})
+	}
+}
+
+func checkModelServer(h *Handler, at *reporter) {
+	h.BaseURL = strings.TrimSpace(h.BaseURL)
+	if h.BaseURL == "" {
+		at.fail(bridge.Say("is required: the address of an OpenAI-compatible server, such as %s", `"http://127.0.0.1:11434/v1"`), bridge.Text{})
+		return
+	}
+	u, ok := checkURL(&h.BaseURL, "/chat/completions", at)
+	switch {
+	case !ok:
+	case inTheOpen(u):
+		at.warn(bridge.Say("plain http to a public address: everybody on the way can read the messages"), bridge.Text{})
+	case strings.Trim(u.Path, "/") == "":
+		at.warn(bridge.Say("has no path; most servers want one"), bridge.Say("try: %s", h.BaseURL+"/v1"))
+	}
+}
+
+func checkModel(h *Handler, at *reporter) {
+	h.Model = strings.TrimSpace(h.Model)
+	switch {
+	case h.Model == "":
+		at.fail(bridge.Say("is required: the model's name, as the server has it, such as %s", `"llama3.2"`), bridge.Text{})
+	case !printable(h.Model):
+		at.fail(bridge.Say("has characters that cannot be typed, such as an end of line"), bridge.Text{})
+	}
+}
+
+func checkTemperature(h *Handler, at *reporter) {
+	switch {
+	case h.Temperature < 0:
+		h.Temperature = -1
+	case !(h.Temperature <= 2): // Not a number is not, too.
+		at.fail(bridge.Say("must be from 0 to 2, or negative for the server's own"), bridge.Text{})
+	}
+}
+
+// commandValue is the value of the key "command": a list of strings, the
+// program of Exec, or tables, the commands of Commands.
+type commandValue struct{ *Handler }
+
+// read sets what v is, unless that does not fit the kind. The key in hand is
+// the value's.
+func (c *commandValue) read(v any, at *reporter) (ok bool) {
+	list, isStrings := stringList(v)
+	tables, isTables := tableList(v)
+	switch {
+	case isStrings && len(list) == 0:
+		return true
+	case isStrings && c.Kind != Commands:
+		c.Command = list
+		return true
+	case isTables && c.Kind != Exec:
+		return c.readTables(tables, at)
+	case c.Kind == Commands:
+		at.fail(bridge.Say("must be tables with %s: write [[%s]] on a line of its own, with name, help and reply below; a program needs %s",
+			`kind = "commands"`, at.key, `kind = "exec"`), bridge.Text{})
+	default:
+		at.fail(bridge.Say("must be a list of strings with %s: a program and its arguments, such as %s", `kind = "exec"`, `["/home/alice/bot.py"]`),
+			bridge.Text{})
+	}
+	return false
+}
+
+func (c *commandValue) readTables(tables []map[string]any, at *reporter) (ok bool) {
+	list := at.key
+	ok = true
+	for i, t := range tables {
+		var command Command
+		values := map[string]*string{"name": &command.Name, "help": &command.Help, "reply": &command.Reply}
+		for _, name := range slices.Sorted(maps.Keys(t)) {
+			wrong := suggest(toml.Key{name}.String(), []string{"name", "help", "reply"}, nil)
+			if p := values[name]; p != nil {
+				wrong = read(p, t[name])
+			}
+			if !wrong.IsZero() {
+				at.key = commandKey(list, i, name)
+				at.fail(wrong, bridge.Text{})
+				ok = false
+			}
+		}
+		c.Commands = append(c.Commands, command)
+	}
+	return ok
+}
+
+// tableList returns a list of tables, however it is written.
+func tableList(v any) (tables []map[string]any, ok bool) {
+	if tables, ok := v.([]map[string]any); ok {
+		return tables, true
+	}
+	values, ok := v.([]any)
+	for _, e := range values {
+		t, isTable := e.(map[string]any)
+		ok = ok && isTable
+		tables = append(tables, t)
+	}
+	return tables, ok
+}
+
+// commandKey returns the key of a value in a list of tables.
+func commandKey(list string, i int, name string) string {
+	return list + "[" + strconv.Itoa(i+1) + "]." + toml.Key{name}.String()
+}
+
+func (c *commandValue) write(b *bytes.Buffer, path toml.Key) error {
+	if c.Kind == Exec || len(c.Command) > 0 {
+		return toml.NewEncoder(b).Encode(map[string]any{"command": append([]string{}, c.Command...)})
+	}
+	for _, command := range c.Commands {
+		b.WriteString("\n[[" + path.String() + "]]\n")
+		for _, k := range []struct{ name, value string }{{"name", command.Name}, {"help", command.Help}, {"reply", command.Reply}} {
+			if k.value == "" {
+				continue
+			}
+			if err := (key{value: &k.value}).write(b, k.name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func checkCommand(h *Handler, at *reporter) {
+	list := at.key
+	if h.Kind == Exec {
+		h.Commands = nil // There is one key for both.
+		checkProgram(h, at)
+		return
+	}
+	h.Command = nil
+	var names []string
+	for i := range h.Commands {
+		c := &h.Commands[i]
+		c.Name, c.Help = strings.TrimSpace(c.Name), strings.TrimSpace(c.Help)
+		at.key = commandKey(list, i, "name")
+		switch {
+		case !regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{M}\p{N}_-]{0,31}$`).MatchString(c.Name):
+			at.fail(bridge.Say("must have 1 to 32 letters, digits, - or _, without the prefix; %s is none", strconv.Quote(shorten(c.Name))), bridge.Text{})
+		case slices.Contains(names, strings.ToLower(c.Name)):
+			at.fail(bridge.Say("there is another command by the name of %s", c.Name), bridge.Text{})
+		}
+		names = append(names, strings.ToLower(c.Name))
+		at.key = commandKey(list, i, "reply")
+		if strings.TrimSpace(c.Reply) == "" {
+			at.fail(bridge.Say("is required: what the command is answered"), bridge.Text{})
+		}
+		for _, found := range regexp.MustCompile(`\{[a-z_]+\}`).FindAllString(c.Reply, -1) {
+			known := []string{"{text}", "{author}", "{author_id}", "{room}", "{date}", "{time}"}
+			if !slices.Contains(known, found) {
+				at.warn(bridge.Say("%s is answered as it stands; filled in are %s", found, strings.Join(known, ", ")), bridge.Text{})
+			}
+		}
+	}
+}
+
+func checkProgram(h *Handler, at *reporter) {
+	switch {
+	case len(h.Command) == 0 || h.Command[0] == "":
+		at.fail(bridge.Say("is required: a program and its arguments, such as %s", `["/home/alice/bot.py"]`), bridge.Text{})
+	case strings.HasPrefix(h.Command[0], "~"):
+		at.fail(bridge.Say("there is no shell that knows ~: write the whole path of the program"), bridge.Text{})
+	case len(h.Command) == 1 && regexp.MustCompile(`^[^/\\\s]+\s`).MatchString(h.Command[0]):
+		at.fail(bridge.Say("there is no shell that takes this apart: write each argument as a string of its own, such as %s", `["python3", "/home/alice/bot.py"]`), bridge.Text{})
+	case strings.Contains(strings.Join(h.Command, ""), "\x00"):
+		at.fail(bridge.Say("has characters that cannot be typed, such as an end of line"), bridge.Text{})
+	}
+}
+
+// Program returns the path of the program in Command, which a person can run. A
+// relative path with a slash in it counts from dir, the folder of config.toml;
+// a name alone is looked for in PATH.
+func (h Handler) Program(dir string) (string, error) {
+	program := ""
+	if len(h.Command) > 0 {
+		program = h.Command[0]
+	}
+	if !filepath.IsAbs(program) && strings.ContainsAny(program, "/"+string(filepath.Separator)) {
+		program = filepath.Join(dir, program)
+	}
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return "", &bridge.Error{
+			Code:  bridge.CodeNotFound,
+			Text:  bridge.Say("there is no program %s that can be run", program),
+			Hint:  bridge.Say("write its whole path, and allow it to run: %s", "chmod +x "+shellWord(program)),
+			Cause: err,
+		}
+	}
+	return path, nil
+}
+
+// roomFields returns the keys of [rooms.<token>].
+func (d *draft) roomFields() []field[Room] {
+	return []field[Room]{
+		{"enabled", "", func(r *Room) any { return &r.Enabled }, nil, nil},
+		{"trigger", "", func(r *Room) any { return &r.Trigger }, d.checkRoomTrigger, nil},
+		{"allowed_users", "", func(r *Room) any { return &r.AllowedUsers }, checkRoomUsers, nil},
+		{"handler", "", func(r *Room) any { return &r.Handler }, d.checkRoomHandler, nil},
+	}
+}
+
+func (d *draft) checkRoomTrigger(r *Room, at *reporter) {
+	h, table := &d.Handler, handlerTable
+	if named := d.handlers[r.Handler]; named != nil {
+		h, table = named, handlersTable+"."+r.Handler
+	}
+	oneOf(r.Trigger, at, "", OnAll, OnPrefix, OnMention)
+	if r.Trigger == OnMention && len(h.Names) == 0 {
+		at.fail(bridge.Say("its handler has no name to be mentioned by: set %s", table+".names"), bridge.Text{})
+	}
+}
+
+func checkRoomUsers(r *Room, at *reporter) {
+	if r.AllowedUsers == nil {
+		return
+	}
+	r.AllowedUsers = append([]string{}, actors(r.AllowedUsers, at)...)
+	switch {
+	case len(r.AllowedUsers) == 0:
+		at.warn(bridge.Say("nobody is allowed: Perch answers no one in this conversation"),
+			bridge.Say("leave the key out to answer those whom %s names", talkTable))
+	case slices.Contains(r.AllowedUsers, "*"):
+		at.warn(bridge.Say("everybody is allowed who can write in this conversation, guests too"), bridge.Text{})
+	}
+}
+
+func (d *draft) checkRoomHandler(r *Room, at *reporter) {
+	if r.Handler == "" || d.handlers[r.Handler] != nil {
+		return
+	}
+	if len(d.handlers) == 0 {
+		at.fail(bridge.Say("there is no handler by the name of %s", strconv.Quote(shorten(r.Handler))),
+			bridge.Say("make one: write [%s] and its keys; without the key, [handler] answers", toml.Key{handlersTable, r.Handler}.String()))
+		return
+	}
+	names := slices.Sorted(maps.Keys(d.handlers))
+	at.fail(bridge.Say("there is no handler by the name of %s; there are: %s", strconv.Quote(shorten(r.Handler)), shorten(strings.Join(names, ", "))), bridge.Text{})
+}
+
+// checkNamed checks the names of the tables that have one.
+func (d *draft) checkNamed(at *reporter) {
+	for _, name := range slices.Sorted(maps.Keys(d.handlers)) {
+		if at.key = (toml.Key{handlersTable, name}).String(); !regexp.MustCompile(`^[a-z0-9_]{1,32}$`).MatchString(name) {
+			at.fail(bridge.Say("the name of a handler has 1 to 32 small letters, digits or _"), bridge.Text{})
+		}
+	}
+	for _, token := range slices.Sorted(maps.Keys(d.rooms)) {
+		if at.key = (toml.Key{roomsTable, token}).String(); !regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`).MatchString(token) {
+			at.fail(bridge.Say("this is no conversation's token: it is what follows /call/ in the conversation's address"), bridge.Text{})
+		}
+	}
+}

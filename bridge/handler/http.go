@@ -1,0 +1,296 @@
+package handler
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"perch/bridge"
+)
+
+const (
+	// maxAnswer bounds what is read of a web hook's answer, in bytes.
+	maxAnswer = 1 << 20
+	// maxReplies bounds how many replies one answer can have.
+	maxReplies = 50
+)
+
+// HTTP posts the Document of a message to a web hook, once, and takes what it
+// answers:
+//
+//   - status 204, or nothing: no reply;
+//   - application/json: {"reply": "…"}, {"replies": ["…", …]}, {"reaction": "👍"}
+//     or several of them, or just a string;
+//   - text/plain: the reply;
+//   - text/html or no type at all, which is what many servers say by themselves:
+//     as one of the above, unless it is a web page.
+//
+// Anything else is an error that says what came.
+type HTTP struct {
+	Name    string         // of the handler, as in [handlers.<name>]; empty: that in [handler]
+	URL     string         // http or https
+	Token   bridge.Secret  // sent as Authorization: Bearer; empty: none
+	Secret  bridge.Secret  // signs what is posted, as Talk signs its webhooks; empty: nothing is signed
+	RootCAs *x509.CertPool // who is trusted to name servers; nil: those that the system trusts
+	Files   Fetcher        // gets the content of shared files, posted as data URLs; nil: they are not posted
+
+	// Sign returns the signature of random followed by body. It is needed with
+	// a Secret.
+	Sign      func(secret bridge.Secret, random, body string) string
+	UserAgent string // empty: that of Go
+}
+
+// HTTP is a Handler.
+var _ bridge.Handler = HTTP{}
+
+// Handle posts m and returns the replies that came back. How long it may take
+// is up to ctx. Its errors are *bridge.Error and never name more of the URL than
+// the host.
+func (h HTTP) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+	e, err := newEndpoint(h.URL, h.Name, h.RootCAs)
+	if err != nil {
+		return nil, err
+	}
+	document := NewDocument(m)
+	err = fetchFiles(ctx, h.Files, m, &document, func(a *Attachment, content []byte) error {
+		a.Data = dataURL(a.MIMEType, content)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(document)
+	if err != nil {
+		return nil, &bridge.Error{Code: bridge.CodeInternal, Text: bridge.Say("The request could not be written as JSON"), Cause: err}
+	}
+	a, err := e.post(ctx, h.header(body), body, maxAnswer)
+	if err != nil {
+		return nil, err
+	}
+	if !h.Token.IsZero() { // whoever repeats it: neither the log nor the room is told
+		a.body = bytes.ReplaceAll(a.body, []byte(h.Token.Reveal()), []byte(bridge.Mask))
+	}
+	switch {
+	case a.status/100 != 2:
+		return nil, h.refused(e, a)
+	case errors.Is(a.err, errTooLong):
+		return nil, &bridge.Error{
+			Code: bridge.CodeInvalid,
+			Text: bridge.Say("%[1]s answered with more than %[2]s bytes", e.url.Host, strconv.Itoa(maxAnswer)),
+			Hint: howToAnswer(),
+		}
+	case a.err != nil:
+		return nil, e.unreachable(a.err)
+	}
+	return repliesOf(a.header.Get("Content-Type"), a.body)
+}
+
+func (h HTTP) header(body []byte) http.Header {
+	header := http.Header{}
+	header.Set("Content-Type", "application/json")
+	header.Set("Accept", "application/json, text/plain")
+	if h.UserAgent != "" {
+		header.Set("User-Agent", h.UserAgent)
+	}
+	if !h.Token.IsZero() {
+		header.Set("Authorization", "Bearer "+h.Token.Reveal())
+	}
+	if !h.Secret.IsZero() {
+		nonce := make([]byte, 32)
+		_, _ = rand.Read(nonce) // never fails
+		random := hex.EncodeToString(nonce)
+		header.Set("X-Nextcloud-Talk-Random", random)
+		header.Set("X-Nextcloud-Talk-Signature", h.Sign(h.Secret, random, string(body)))
+	}
+	return header
+}
+
+func (h HTTP) refused(e endpoint, a response) error {
+	failure := e.refused(a)
+	switch failure.Code {
+	case bridge.CodeUnauthorized:
+		failure.Hint = bridge.Say("Store the token that it asks for, as a bearer token: perch secret set %[1]s. If it checks signatures, the secret for them: perch secret set %[2]s",
+			bridge.SecretOf(bridge.HandlerToken, h.Name), bridge.SecretOf(bridge.HandlerSecret, h.Name))
+	case bridge.CodeNotFound:
+		failure.Hint = bridge.Say("Correct url in %s. In n8n, activate the workflow, let its Webhook node take POST, and use the production URL, with /webhook/ in it.", e.table)
+	default:
+	}
+	return failure
+}
+
+// Diagnose connects to the web hook and posts nothing.
+func (h HTTP) Diagnose(ctx context.Context) bridge.Result {
+	why := bridge.Say("Messages are posted there to be answered.")
+	e, err := newEndpoint(h.URL, h.Name, h.RootCAs)
+	if err != nil {
+		return bridge.FailedBy(err, why)
+	}
+	return e.diagnose(ctx, why)
+}
+
+// dataURL returns content as a data URL.
+func dataURL(mimeType string, content []byte) string {
+	if t, _, err := mime.ParseMediaType(mimeType); err != nil || !strings.Contains(t, "/") {
+		mimeType = "application/octet-stream"
+	}
+	return "data:" + strings.ReplaceAll(mimeType, " ", "") + ";base64," + base64.StdEncoding.EncodeToString(content)
+}
+
+func howToAnswer() bridge.Text {
+	return bridge.Say(`Let it answer with JSON such as %s, with plain text, or with status 204 for no reply.`, `{"reply": "…"}, {"replies": ["…", "…"]}, {"reaction": "👍"}`)
+}
+
+// repliesOf returns the replies in the body of a web hook's answer.
+func repliesOf(contentType string, body []byte) ([]bridge.Reply, error) {
+	trimmed := bytes.TrimSpace(body)
+	if len(trimmed) == 0 {
+		return nil, nil
+	}
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		mediaType = strings.ToLower(contentType) // the type is good enough without its parameters
+		if t, _, ok := strings.Cut(mediaType, ";"); ok {
+			mediaType = strings.TrimSpace(t)
+		}
+	}
+	switch {
+	case mediaType == "application/json", strings.HasSuffix(mediaType, "+json"):
+		return repliesOfJSON(body)
+	case mediaType == "text/plain":
+		return repliesOfText(string(body)), nil
+	case mediaType == "text/html", mediaType == "":
+		if fields := map[string]json.RawMessage(nil); json.Unmarshal(body, &fields) == nil {
+			return repliesOfJSON(body)
+		}
+		if trimmed[0] != '<' {
+			return repliesOfText(string(body)), nil
+		}
+	}
+	if mediaType == "" {
+		mediaType = "text/html"
+	}
+	return nil, &bridge.Error{
+		Code:  bridge.CodeInvalid,
+		Text:  bridge.Say("The web hook answered with %s, which is no reply", mediaType),
+		Hint:  howToAnswer(),
+		Cause: fmt.Errorf("%q", start(body)),
+	}
+}
+
+// repliesOfText returns one reply, or none if the text is blank.
+func repliesOfText(text string) []bridge.Reply {
+	text = strings.TrimRightFunc(strings.ToValidUTF8(text, "\ufffd"), unicode.IsSpace)
+	if strings.TrimSpace(text) == "" {
+		return nil
+	}
+	return []bridge.Reply{{Text: text}}
+}
+
+func repliesOfJSON(body []byte) ([]bridge.Reply, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(body, &fields); err != nil {
+		if !json.Valid(body) {
+			return nil, &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("The web hook's answer is said to be JSON, and is not"), Hint: howToAnswer(), Cause: fmt.Errorf("%w in %q", err, start(body))}
+		}
+		text, ok := textOf(body)
+		if !ok {
+			return nil, noReply(body)
+		}
+		return repliesOfText(text), nil
+	}
+	if fields == nil { // null
+		return nil, nil
+	}
+	reply, hasReply := fields["reply"]
+	list, hasReplies := fields["replies"]
+	reaction, hasReaction := fields["reaction"]
+	if !hasReply && !hasReplies && !hasReaction {
+		return nil, noReply(body)
+	}
+
+	var replies []bridge.Reply
+	if hasReaction {
+		emoji, ok := textOf(reaction)
+		if !ok {
+			return nil, wrongField("reaction", body)
+		}
+		if emoji = strings.TrimSpace(emoji); emoji != "" {
+			replies = append(replies, bridge.Reply{Reaction: emoji})
+		}
+	}
+	var texts []json.RawMessage
+	if json.Unmarshal(list, &texts) != nil && hasReplies {
+		return nil, wrongField("replies", body)
+	}
+	if len(texts) > maxReplies {
+		return nil, &bridge.Error{
+			Code: bridge.CodeInvalid,
+			Text: bridge.Say("The web hook answered with %[1]s replies; %[2]s are the most", strconv.Itoa(len(texts)), strconv.Itoa(maxReplies)),
+		}
+	}
+	if hasReply {
+		text, ok := textOf(reply)
+		if !ok {
+			return nil, wrongField("reply", body)
+		}
+		replies = append(replies, repliesOfText(text)...)
+	}
+	for _, raw := range texts {
+		text, ok := textOf(raw)
+		if !ok {
+			return nil, wrongField("replies", body)
+		}
+		replies = append(replies, repliesOfText(text)...)
+	}
+	return replies, nil
+}
+
+// textOf returns a JSON string, a number as it is written, or "" for null.
+func textOf(raw json.RawMessage) (text string, ok bool) {
+	if json.Unmarshal(raw, &text) == nil {
+		return text, true
+	}
+	var number json.Number
+	if json.Unmarshal(raw, &number) == nil {
+		return number.String(), true
+	}
+	return "", false
+}
+
+func wrongField(name string, body []byte) error {
+	return &bridge.Error{
+		Code:  bridge.CodeInvalid,
+		Text:  bridge.Say("The field %s of the web hook's answer is of another form than it should be", strconv.Quote(name)),
+		Hint:  howToAnswer(),
+		Cause: fmt.Errorf("%q", start(body)),
+	}
+}
+
+// noReply returns the error of JSON that has nothing to post in it.
+func noReply(body []byte) error {
+	failure := &bridge.Error{
+		Code:  bridge.CodeInvalid,
+		Text:  bridge.Say("There is no reply in the web hook's answer"),
+		Hint:  howToAnswer(),
+		Cause: fmt.Errorf("%q", start(body)),
+	}
+	var n8n struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(body, &n8n) == nil && strings.HasPrefix(n8n.Message, "Workflow ") {
+		failure.Text = bridge.Say("n8n answered before the workflow had run")
+		failure.Hint = bridge.Say("In n8n's Webhook node, set Respond to %s, and add such a node with the JSON %s", `"Using 'Respond to Webhook' Node"`, `{"reply": "…"}`)
+	}
+	return failure
+}

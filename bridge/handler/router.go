@@ -1,0 +1,256 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"runtime/debug"
+	"time"
+
+	"perch/bridge"
+	"perch/bridge/config"
+)
+
+// abandonAfter is how long after its deadline a handler may take to return.
+const abandonAfter = time.Second
+
+// Router is the handler of all conversations: it asks the one that a message is
+// for, if it is for one, and answers as the configuration says.
+type Router struct {
+	rooms map[string]route // by token
+	other route            // of all other conversations
+}
+
+// route is who is asked in a conversation, and when.
+type route struct {
+	trigger trigger
+	asked   *asked // nil: nobody
+}
+
+// NewRouter returns the Router of a configuration. create returns a handler by
+// its name, empty for the one in [handler], and its settings. For Commands it is
+// called for each trigger that rooms give it, which is set in h; for every other
+// kind once, if a room has it. ack posts a reply at once, before those that a
+// handler returns.
+func NewRouter(
+	c config.Config,
+	create func(name string, h config.Handler) (bridge.Handler, error),
+	ack func(ctx context.Context, r bridge.Reply) error,
+	sink bridge.EventSink,
+) (*Router, error) {
+	type key struct {
+		name    string
+		trigger config.Trigger
+	}
+	made := map[key]*asked{}
+	to := func(token string) (route, error) {
+		room := c.Room(token)
+		if !room.Enabled {
+			return route{}, nil
+		}
+		h, ok := c.HandlerBy(room.Handler)
+		if !ok {
+			return route{}, &bridge.Error{
+				Code: bridge.CodeInvalid,
+				Text: bridge.Say("The room %[1]s is to be answered by the handler %[2]s, and there is none of that name", token, room.Handler),
+				Hint: bridge.Say("Write one in config.toml, under [handlers.%s]", room.Handler),
+			}
+		}
+		of := key{name: room.Handler}
+		if h.Kind == config.Commands {
+			h.Trigger, of.trigger = room.Trigger, room.Trigger
+		}
+		if made[of] == nil {
+			answers, err := create(room.Handler, h)
+			if err != nil {
+				return route{}, err
+			}
+			made[of] = &asked{room.Handler, h, answers, make(chan struct{}, max(h.AtOnce, 1)), ack, sink}
+		}
+		t := trigger{on: room.Trigger, prefix: h.Prefix, names: h.Names, quoted: h.Kind != config.Commands}
+		return route{t, made[of]}, nil
+	}
+	r := &Router{rooms: map[string]route{}}
+	var err error
+	if r.other, err = to(""); err != nil {
+		return nil, err
+	}
+	for token := range c.Rooms {
+		if r.rooms[token], err = to(token); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// Queue reports whether a handler is to be asked about m, and how many messages
+// of its room can wait for that: any number where only Commands answers, which
+// is done with each at once.
+func (r *Router) Queue(m bridge.Message) (most int, asked bool) {
+	to, _, ok := r.route(m)
+	switch {
+	case !ok:
+		return 0, false
+	case to.config.Kind == config.Commands:
+		return math.MaxInt, true
+	default:
+		return to.config.Queue, true
+	}
+}
+
+// Handle implements bridge.Handler. The handler that is asked gets the text of m
+// without the prefix or the name that called it. Handle can take much longer
+// than the deadline of that handler, which begins when it is its turn.
+func (r *Router) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+	to, text, ok := r.route(m)
+	if !ok {
+		return nil, nil
+	}
+	m.Text = text
+	return to.handle(ctx, m)
+}
+
+// route returns who is asked about m, and with which text.
+func (r *Router) route(m bridge.Message) (to *asked, text string, ok bool) {
+	route, known := r.rooms[m.Room.Token]
+	if !known {
+		route = r.other
+	}
+	if route.asked == nil {
+		return nil, "", false
+	}
+	text, ok = route.trigger.match(m)
+	return route.asked, text, ok
+}
+
+// asked is a handler that is held to its contract, and answers as its settings
+// say.
+type asked struct {
+	name    string
+	config  config.Handler
+	handler bridge.Handler
+	slots   chan struct{} // one token for each message that it works on
+	ack     func(ctx context.Context, r bridge.Reply) error
+	sink    bridge.EventSink
+}
+
+// handle answers m. When ctx is done before there is an answer, its error is
+// that of ctx, and nothing is said to the room: m will be handled again.
+func (a *asked) handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+	acked := a.acknowledge(ctx, m)
+	given, err := a.answer(ctx, m)
+	if err != nil && ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	replies := make([]bridge.Reply, 0, len(given)+2)
+	replies = append(replies, given...)
+	if err != nil && a.config.OnError != "" {
+		replies = append(replies, bridge.Reply{Text: a.config.OnError})
+	}
+	for i := range replies {
+		r := &replies[i]
+		here := r.Room.Token == "" || r.Room.Token == m.Room.Token
+		if r.ReplyTo == "" && here && (a.config.Quote || r.Reaction != "") {
+			r.ReplyTo = m.Key.ID
+		}
+		r.Silent = r.Silent || a.config.Silent
+	}
+	if acked {
+		taken := a.reaction(m)
+		taken.Remove = true
+		replies = append(replies, taken)
+	}
+	return replies, err
+}
+
+// acknowledge puts a reaction on m, if there is to be one, and reports whether
+// it will stand there.
+func (a *asked) acknowledge(ctx context.Context, m bridge.Message) bool {
+	if a.config.Ack == "" || a.config.Kind == config.Commands {
+		return false
+	}
+	err := a.ack(ctx, a.reaction(m))
+	if err != nil && ctx.Err() == nil {
+		e := bridge.Event{
+			Stage: bridge.StageHandler, Room: m.Room, Actor: m.Author, MessageID: m.Key.ID,
+			Title: bridge.Say("The reaction %s could not be set", a.config.Ack),
+		}.Failed(err)
+		e.Level = slog.LevelWarn
+		a.sink.Publish(e)
+	}
+	return err == nil
+}
+
+func (a *asked) reaction(m bridge.Message) bridge.Reply {
+	return bridge.Reply{Room: m.Room, ReplyTo: m.Key.ID, Reaction: a.config.Ack}
+}
+
+// answer runs the handler when it is m's turn, until its deadline. A panic is an
+// error; a handler that does not return is left behind.
+func (a *asked) answer(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+	select {
+	case a.slots <- struct{}{}:
+		defer func() { <-a.slots }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	timed, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if a.config.Kind != config.Relay { // which has a deadline for each attempt
+		timed, cancel = context.WithTimeout(ctx, time.Duration(a.config.Timeout))
+		defer cancel()
+	}
+
+	type result struct {
+		replies []bridge.Reply
+		err     error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		defer func() {
+			if p := recover(); p != nil {
+				r = result{err: &bridge.Error{
+					Code:  bridge.CodeInternal,
+					Text:  bridge.Say("The handler crashed"),
+					Hint:  bridge.Say("This is a bug in the handler; the message is not tried again."),
+					Cause: fmt.Errorf("panic: %v\n%s", p, debug.Stack()),
+				}}
+			}
+			done <- r
+		}()
+		r.replies, r.err = a.handler.Handle(timed, m)
+	}()
+	var r result
+	select {
+	case r = <-done:
+	case <-timed.Done():
+		timer := time.NewTimer(abandonAfter)
+		defer timer.Stop()
+		select {
+		case r = <-done:
+		case <-timer.C:
+			r.err = timed.Err()
+		}
+	}
+	if r.err != nil && errors.Is(timed.Err(), context.DeadlineExceeded) {
+		r.err = a.late(r.err)
+	}
+	return r.replies, r.err
+}
+
+// late is the error of a handler that reached its deadline.
+func (a *asked) late(cause error) error {
+	table := "handler"
+	if a.name != "" {
+		table = "handlers." + a.name
+	}
+	return &bridge.Error{
+		Code:  bridge.CodeUnavailable,
+		Text:  bridge.Say("The handler did not answer within %s", a.config.Timeout.String()),
+		Hint:  bridge.Say("To give it longer, set timeout in config.toml under [%s].", table),
+		Cause: cause,
+	}
+}
