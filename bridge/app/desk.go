@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -301,6 +300,6 @@ func (d *Desk) Retry(ctx context.Context) error {
 	if err := j.Resume(ctx); err != nil {
 		return err
 	}
-	d.bus.Publish(bridge.Event{Stage: bridge.StageSender, Level: slog.LevelInfo, Code: bridge.CodeThrottled, Title: bridge.Say("Replies are no longer held back.")})
+	d.bus.Publish(bridge.Event{Stage: bridge.StageApp, Title: bridge.Say("Replies are no longer held back.")})
 	return nil
 }
