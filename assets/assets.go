@@ -1,4 +1,4 @@
-// Package assets is what Perch carries with it: translations.
+// Package assets is what Perch carries with it: translations and pictures.
 package assets
 
 import (
@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-//go:embed translations/*.json
+//go:embed translations/*.json icons/*.svg icons/perch.png tray/*.svg
 var files embed.FS
 
 // Languages returns the languages that there are translations for, beside
@@ -43,4 +43,25 @@ func read(language string) map[string]string {
 	var sentences map[string]string
 	_ = json.Unmarshal(data, &sentences)
 	return sentences
+}
+
+// Icon returns a picture of the window as SVG, drawn in currentColor, but for
+// "perch", that of the program; nil if there is none of that name.
+func Icon(name string) []byte { return file("icons/" + name + ".svg") }
+
+// Tray returns the picture for the tray as SVG, by how the bot is: "running",
+// "degraded", "error" or "paused"; nil for any other. They differ in shape, and
+// their outline holds on light and dark panels.
+func Tray(state string) []byte { return file("tray/" + state + ".svg") }
+
+// Logo returns the picture of the program, a PNG of 512 pixels in square, drawn
+// from Icon("perch").
+func Logo() []byte { return file("icons/perch.png") }
+
+func file(name string) []byte {
+	data, err := files.ReadFile(name)
+	if err != nil {
+		return nil
+	}
+	return data
 }

@@ -2,8 +2,13 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"time"
 )
+
+// ErrAgain is wrapped by the error of a Handler that wants to be given the
+// message again, because it was replaced by one with other settings.
+var ErrAgain = errors.New("the settings have changed")
 
 // Handler answers messages. It returns replies and never sends them, so that
 // the journal stores them first. It fills in Text (or Reaction) and leaves Ref

@@ -22,7 +22,9 @@ import (
 	"perch/bridge/journal"
 	"perch/bridge/pipeline"
 	"perch/bridge/talk"
+	"perch/bridge/wake"
 	"perch/bridge/webhook"
+	"perch/tunnel"
 )
 
 const (
@@ -37,12 +39,13 @@ const (
 )
 
 // Options say where an App keeps its files, where its secrets come from and
-// who hears of what it does. All are needed.
+// who hears of what it does. All are needed, but for Getenv.
 type Options struct {
 	Home    config.Home
 	Secrets bridge.SecretStore
 	Bus     *eventlog.Bus
 	Version string
+	Getenv  func(string) string // for another edge of the tunnel; see tunnel.EdgeFromEnvironment; nil: none
 }
 
 // App is one running bot.
@@ -59,6 +62,11 @@ type App struct {
 	server    atomic.Pointer[server] // as it answered last; nil: it was not asked yet
 	reload    chan struct{}          // asks for the settings to be read again
 	refresh   chan struct{}          // asks for the server's capabilities to be read again
+
+	tunnel     atomic.Pointer[tunnel.Tunnel]      // nil: none is open
+	tunnelSeen atomic.Pointer[bridge.TunnelState] // as it was last heard of
+	retunnel   chan struct{}                      // another tunnel may be wanted
+	moved      chan struct{}                      // the tunnel's address may have changed
 
 	services *suture.Supervisor // of what brings work; while Run runs
 	listener *listener
@@ -98,7 +106,12 @@ func open(ctx context.Context, o Options) (*App, error) {
 		started:  time.Now(),
 		reload:   make(chan struct{}, 1),
 		refresh:  make(chan struct{}, 1),
+		retunnel: make(chan struct{}, 1),
+		moved:    make(chan struct{}, 1),
 		instance: newInstance(),
+	}
+	if a.Getenv == nil {
+		a.Getenv = func(string) string { return "" }
 	}
 	a.maxLength.Store(talk.DefaultMaxLength)
 	if a.lock, err = takeHome(o.Home); err != nil {
@@ -119,6 +132,10 @@ func open(ctx context.Context, o Options) (*App, error) {
 // Close closes the port and the journal and gives the home back.
 func (a *App) Close() error {
 	a.recorder.Close()
+	if s := a.current.Load(); s != nil {
+		s.retire()
+		s.talk.Close()
+	}
 	if a.listener != nil {
 		a.listener.close()
 	}
@@ -160,6 +177,11 @@ func (a *App) Run(ctx context.Context) error {
 	a.services.Add(service{"journal", a.journal.Watch})
 	a.services.Add(service{"retention", a.keepTidy})
 	a.services.Add(service{"capabilities", a.keepCapabilities})
+	a.services.Add(service{"tunnel", a.keepTunnel})
+	a.services.Add(service{"wake", func(ctx context.Context) error {
+		wake.Watch(ctx, func(why wake.Reason) { a.woke(string(why)) })
+		return ctx.Err()
+	}})
 	_ = a.services.Serve(ctx) // returns when ctx is done
 
 	a.drain()
@@ -276,6 +298,7 @@ func (a *App) move(ctx context.Context, addr string, apply func() error) error {
 	old := a.listener
 	a.listener = next
 	a.serve(next)
+	request(a.retunnel)
 	return a.services.RemoveAndWait(old.token, drainTimeout)
 }
 

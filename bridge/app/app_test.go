@@ -38,6 +38,7 @@ type world struct {
 	cfg     config.Config
 	home    config.Home
 	secrets bridge.SecretStore
+	getenv  func(string) string
 
 	app    *app.App
 	events *eventlog.Subscription
@@ -48,10 +49,15 @@ type world struct {
 // newWorld starts a server with one room, in which a bot is enabled and runs.
 func newWorld(t *testing.T, o practice.Options, change ...func(*config.Config)) *world {
 	t.Helper()
+	return newWorldWith(t, o, secret.Memory(), nil, change...)
+}
+
+func newWorldWith(t *testing.T, o practice.Options, secrets bridge.SecretStore, getenv func(string) string, change ...func(*config.Config)) *world {
+	t.Helper()
 	server, err := practice.Start(t.Context(), o)
 	check(t, err)
 	t.Cleanup(server.Close)
-	w := &world{t: t, server: server, cfg: config.Default(), secrets: secret.Memory()}
+	w := &world{t: t, server: server, cfg: config.Default(), secrets: secrets, getenv: getenv}
 	w.room = server.AddRoom("Kitchen", "alice", "bob")
 	w.cfg.Talk.BaseURL = server.URL()
 	w.cfg.Talk.AllowedUsers = []string{"alice"}
@@ -80,7 +86,7 @@ func (w *world) save() {
 }
 
 func (w *world) options(bus *eventlog.Bus) app.Options {
-	return app.Options{Home: w.home, Secrets: w.secrets, Bus: bus, Version: "test"}
+	return app.Options{Home: w.home, Secrets: w.secrets, Bus: bus, Version: "test", Getenv: w.getenv}
 }
 
 // start runs the bot until stop is called or the test ends.

@@ -23,11 +23,12 @@ const (
 	lookAgain = 5 * time.Second
 )
 
-// DeskOptions say what a Desk works with. All are needed.
+// DeskOptions say what a Desk works with. All are needed, but for Getenv.
 type DeskOptions struct {
 	Home    config.Home
 	Secrets *secret.Store
 	Version string
+	Getenv  func(string) string // see Options
 }
 
 // Desk is the bot as a person handles it: it runs whenever the settings let it,
@@ -100,7 +101,7 @@ func (d *Desk) session(ctx context.Context) {
 		}
 		return
 	}
-	a, err := Open(ctx, Options{Home: d.Home, Secrets: d.Secrets, Bus: d.bus, Version: d.Version})
+	a, err := Open(ctx, Options{Home: d.Home, Secrets: d.Secrets, Bus: d.bus, Version: d.Version, Getenv: d.Getenv})
 	if err != nil {
 		state := bridge.StateFailed
 		if _, statErr := os.Stat(d.Home.ConfigFile()); errors.Is(statErr, os.ErrNotExist) {

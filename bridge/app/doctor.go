@@ -22,6 +22,7 @@ import (
 	"perch/bridge/secret"
 	"perch/bridge/talk"
 	"perch/bridge/webhook"
+	"perch/tunnel"
 )
 
 // CheckOptions say what is examined. The first four are needed.
@@ -33,6 +34,8 @@ type CheckOptions struct {
 	Room    string          // token of the conversation to look at; empty: that of the last message
 	Config  *config.Config  // what to look at in place of what Home has
 
+	Getenv func(string) string // for another edge of the tunnel; nil: none
+
 	Lookup   func(ctx context.Context, host string) ([]string, error) // nil: as the system does
 	Now      func() time.Time                                         // nil: time.Now
 	RootCAs  *x509.CertPool                                           // for the public address; nil: the system's
@@ -43,7 +46,11 @@ type CheckOptions struct {
 // order in which a message meets them. They run beside a running Perch, or
 // alone. end must be called after them.
 func Checks(o CheckOptions) (checks []bridge.Check, end func()) {
-	e := &exam{CheckOptions: o, instance: newInstance(), clients: map[bool]*talk.Client{}}
+	e := &exam{CheckOptions: o, own: newInstance(), clients: map[bool]*talk.Client{}}
+	e.instance = e.own
+	if e.Getenv == nil {
+		e.Getenv = func(string) string { return "" }
+	}
 	e.dial = e.dialByLookup
 	if e.Lookup == nil {
 		e.Lookup, e.dial = net.DefaultResolver.LookupHost, (&net.Dialer{}).DialContext
@@ -65,7 +72,10 @@ func Checks(o CheckOptions) (checks []bridge.Check, end func()) {
 	check("clock", bridge.Say("Clock"), e.clock, "server-status")
 	check("listener", bridge.Say("Listener"), e.listener, "config")
 	check("self-post", bridge.Say("Signatures"), e.selfPost, "secret", "listener")
-	check("public-url", bridge.Say("Public address"), e.publicURL, "self-post")
+	check("tunnel-edge", bridge.Say("Cloudflare"), e.tunnelEdge, "config")
+	check("tunnel-token", bridge.Say("Tunnel token"), e.tunnelToken, "keychain", "config")
+	check("tunnel", bridge.Say("Tunnel"), e.tunnelOnline, "listener", "tunnel-token")
+	check("public-url", bridge.Say("Public address"), e.publicURL, "self-post", "tunnel")
 	check("bot-secret", bridge.Say("Bot secret"), e.botSecret, "secret", "capabilities")
 	check("app-token", bridge.Say("App token"), e.appToken, "keychain", "capabilities")
 	check("bot-entry", bridge.Say("Bot entry"), e.botEntry, "app-token")
@@ -94,6 +104,7 @@ type exam struct {
 	caps     talk.Capabilities
 	who      bridge.Actor // whose app token it is
 	bot      int          // its id on the server; 0: not known
+	own      string       // instance of the examination itself
 	instance string       // of the process that listens
 	addr     string       // where it listens
 	stop     func()       // ends our own listener
@@ -156,6 +167,7 @@ func (e *exam) key(ctx context.Context, name string) bridge.Secret {
 func (e *exam) talk(ctx context.Context, stranger bool) (talk.Doctor, error) {
 	cfg, _ := e.load()
 	file := e.Home.ConfigFile()
+	cfg.Webhook.PublicURL = e.public(ctx, cfg)
 	d := talk.Doctor{
 		ConfigFile: file, SaveCAAs: config.CAFilePath(file), Address: e.address(cfg), Lookup: e.Lookup, Now: e.Now,
 	}
@@ -239,6 +251,19 @@ func (e *exam) room(ctx context.Context) bridge.Room {
 	}
 	e.Private.Hide(room.Token, doctor.SomeRoom)
 	return room
+}
+
+// public returns the public address of the webhook, of the tunnel if there is
+// to be one; empty if none is known.
+func (e *exam) public(ctx context.Context, cfg config.Config) string {
+	switch cfg.Tunnel.Mode {
+	case config.TunnelNamed:
+		return "https://" + cfg.Tunnel.Hostname
+	case config.TunnelQuick:
+		return e.noted(ctx, noteAddress)
+	default:
+		return cfg.Webhook.PublicURL
+	}
 }
 
 // address returns the URL at which Nextcloud is to reach the webhook.
@@ -432,6 +457,10 @@ func (e *exam) publicURL(ctx context.Context) bridge.Result {
 		return bridge.Skipped(bridge.Say("needs a webhook secret"))
 	}
 	file := e.Home.ConfigFile()
+	if cfg.Tunnel.Mode != config.TunnelOff && e.instance == e.own {
+		return bridge.Skipped(bridge.Say("Perch is not running, and opens the tunnel when it is"))
+	}
+	cfg.Webhook.PublicURL = e.public(ctx, cfg)
 	if cfg.Webhook.PublicURL == "" {
 		host, _, _ := net.SplitHostPort(e.addr)
 		if ip := net.ParseIP(host); (host == "localhost" || ip != nil && ip.IsLoopback()) && !isHere(cfg.Talk.BaseURL) {
@@ -440,6 +469,9 @@ func (e *exam) publicURL(ctx context.Context) bridge.Result {
 				bridge.Say("make a tunnel or a proxy that leads to http://%[1]s, then in %[2]s, in the table [webhook], write its address: public_url = \"https://…\"", e.addr, file))
 		}
 		cfg.Webhook.Listen = e.addr // also where the port is any
+	}
+	if edge, err := tunnel.EdgeFromEnvironment(e.Getenv); err == nil && edge.RootCAs != nil && cfg.Tunnel.Mode != config.TunnelOff {
+		probe.Client.TLSClientConfig = &tls.Config{RootCAs: edge.RootCAs, MinVersion: tls.VersionTLS12}
 	}
 	if e.RootCAs != nil {
 		probe.Client.TLSClientConfig = &tls.Config{RootCAs: e.RootCAs, MinVersion: tls.VersionTLS12}
@@ -513,7 +545,7 @@ func (e *exam) handlers(ctx context.Context) bridge.Result {
 		return bridge.FailedBy(err, bridge.Text{})
 	}
 	made := workshop{
-		dataDir: e.Home.DataDir, rootCAs: pool, sink: deaf{}, version: e.Version,
+		home: e.Home, rootCAs: pool, sink: deaf{}, version: e.Version,
 		secret: func(name string) bridge.Secret { return e.key(ctx, name) },
 	}
 	worst := bridge.Result{}

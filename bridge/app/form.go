@@ -109,7 +109,7 @@ func (d *Desk) TestServer(ctx context.Context, c config.Config, appToken bridge.
 // private is hidden already.
 func (d *Desk) Doctor(ctx context.Context, row func(doctor.Row)) (doctor.Report, error) {
 	private := &doctor.Private{}
-	checks, end := Checks(CheckOptions{Home: d.Home, Secrets: d.Secrets, Version: d.Version, Private: private})
+	checks, end := Checks(CheckOptions{Home: d.Home, Secrets: d.Secrets, Version: d.Version, Private: private, Getenv: d.Getenv})
 	defer end()
 	return doctor.Run(ctx, checks, doctor.Options{}, func(r doctor.Row) doctor.Row {
 		r = private.Redact(r, false)

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -17,7 +18,7 @@ import (
 // workshop has what handlers are made of. What is nil or empty in it they do
 // without.
 type workshop struct {
-	dataDir string
+	home    config.Home
 	secret  func(name string) bridge.Secret // empty if there is none
 	files   handler.Fetcher
 	rootCAs *x509.CertPool
@@ -25,6 +26,7 @@ type workshop struct {
 	status  func(ctx context.Context) []string
 	sink    bridge.EventSink
 	version string
+	retired context.Context //nolint:containedctx // The end of the settings; nil: there is none.
 }
 
 // make returns the handler of a name, empty for the one in [handler].
@@ -38,7 +40,7 @@ func (w workshop) make(name string, h config.Handler) (bridge.Handler, error) {
 	case config.Commands:
 		return handler.NewCommands(h, w.status), nil
 	case config.Exec:
-		return handler.Exec{Command: h.Command, Dir: filepath.Join(w.dataDir, "handler"), Temp: tempDir(w.dataDir), Files: files}, nil
+		return w.exec(h, files), nil
 	case config.HTTP:
 		return handler.HTTP{
 			Name: name, URL: h.URL, Token: w.secret(bridge.SecretOf(bridge.HandlerToken, name)),
@@ -47,14 +49,53 @@ func (w workshop) make(name string, h config.Handler) (bridge.Handler, error) {
 		}, nil
 	case config.LLM:
 		return handler.LLM{
-			BaseURL: h.BaseURL, Model: h.Model, SystemPrompt: h.SystemPrompt, Temperature: h.Temperature,
+			Name: name, BaseURL: h.BaseURL, Model: h.Model, SystemPrompt: h.SystemPrompt, Temperature: h.Temperature,
 			History: h.History, MaxTokens: h.MaxTokens, Key: w.secret(bridge.SecretOf(bridge.HandlerToken, name)),
 			Memory: w.memory, Files: files, Sink: w.sink, RootCAs: w.rootCAs, UserAgent: agent,
 		}, nil
 	case config.Relay:
-		return &handler.Relay{Name: name, URL: h.URL, RootCAs: w.rootCAs, Timeout: time.Duration(h.Timeout), Sink: w.sink}, nil
+		return w.untilRetired(&handler.Relay{Name: name, URL: h.URL, RootCAs: w.rootCAs, Timeout: time.Duration(h.Timeout), Sink: w.sink}), nil
 	default:
 		return nil, &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("There is no handler of the kind %s", h.Kind)}
+	}
+}
+
+// patient is a handler that can wait for hours, and is not to do so with
+// settings that are no longer in force.
+type patient struct {
+	*handler.Relay
+
+	retired context.Context //nolint:containedctx // It is the life of the settings.
+}
+
+func (w workshop) untilRetired(r *handler.Relay) bridge.Handler {
+	if w.retired == nil {
+		return r
+	}
+	return patient{r, w.retired}
+}
+
+// Handle implements bridge.Handler.
+func (p patient) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.retired, cancel)()
+	replies, err := p.Relay.Handle(waiting, m)
+	if err != nil && ctx.Err() == nil && p.retired.Err() != nil {
+		return nil, fmt.Errorf("%w: %w", bridge.ErrAgain, err)
+	}
+	return replies, err
+}
+
+// exec returns a program as a handler. If it is not there, that is said when it
+// is asked: it may be put there meanwhile.
+func (w workshop) exec(h config.Handler, files handler.Fetcher) handler.Exec {
+	command := slices.Clone(h.Command)
+	if path, err := h.Program(w.home.ConfigDir); err == nil {
+		command[0] = path
+	}
+	return handler.Exec{
+		Command: command, Dir: filepath.Join(w.home.DataDir, "handler"), Temp: tempDir(w.home.DataDir), Files: files,
 	}
 }
 

@@ -48,47 +48,53 @@ func (n noting) Accept(ctx context.Context, m bridge.Message) error {
 	if m.Nonce == "" { // it was not signed, and can come from anybody
 		return nil
 	}
-	n.note(ctx, noteInstalled, n.current.Load().config.Webhook.Address())
+	if address := n.address(); address != "" {
+		n.note(ctx, noteInstalled, address)
+	}
 	if m.Backend != "" {
 		n.note(ctx, noteBackend, m.Backend)
 	}
 	return nil
 }
 
-// note writes a value down if it is not the last one.
-func (a *App) note(ctx context.Context, name, value string) {
+// note writes a value down if it is not the last one, and reports whether it
+// was not.
+func (a *App) note(ctx context.Context, name, value string) bool {
 	a.notes.mu.Lock()
 	defer a.notes.mu.Unlock()
 	if a.notes.last[name] == value {
-		return
+		return false
 	}
 	if a.journal.Note(ctx, name, value) != nil {
-		return // it is tried again with the next webhook
+		return false // it is tried again with the next webhook
 	}
 	if a.notes.last == nil {
 		a.notes.last = map[string]string{}
 	}
 	a.notes.last[name] = value
+	return true
 }
 
-// InstalledAddress returns the address of the webhook that Talk last used, so
-// the one that the bot is installed with; empty if no signed webhook came yet.
-func InstalledAddress(ctx context.Context, home config.Home) (string, error) {
+// Addresses returns the address of the webhook that Talk last used, so the one
+// that the bot is installed with, and the one that a running Perch has, or the
+// last one had; empty if they are not known.
+func Addresses(ctx context.Context, home config.Home) (installed, present string, err error) {
 	j, err := journal.Open(ctx, home.JournalFile(), journal.Options{Guest: true})
 	if bridge.CodeOf(err) == bridge.CodeNotFound {
-		return "", nil
+		return "", "", nil
 	}
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	address, err := j.Noted(ctx, noteInstalled)
-	return address, errors.Join(err, j.Close())
+	installed, err = j.Noted(ctx, noteInstalled)
+	present, presentErr := j.Noted(ctx, noteAddress)
+	return installed, present, errors.Join(err, presentErr, j.Close())
 }
 
 // warnOfMove says so if Talk has the bot at another address than the present
 // one.
 func (a *App) warnOfMove(ctx context.Context) {
-	now := a.current.Load().config.Webhook.Address()
+	now := a.address()
 	if old, err := a.journal.Noted(ctx, noteInstalled); err == nil && old != "" && old != now {
 		a.Bus.Publish(bridge.Event{
 			Stage: bridge.StageApp, Level: slog.LevelWarn,

@@ -149,7 +149,7 @@ func TestReportIsOfTheAgreedForm(t *testing.T) {
 		}
 		ids = append(ids, *c.ID)
 	}
-	want := strings.Fields("config keychain secret server-dns server-tcp server-tls server-status capabilities clock listener self-post public-url bot-secret app-token bot-entry room-bot allow-list backend traffic")
+	want := strings.Fields("config keychain secret server-dns server-tcp server-tls server-status capabilities clock listener self-post tunnel-edge tunnel-token tunnel public-url bot-secret app-token bot-entry room-bot handler allow-list backend traffic")
 	if diff := cmp.Diff(want, ids); diff != "" || doc.Verdict != "ok" {
 		t.Errorf("verdict %s\n%s", doc.Verdict, diff)
 	}

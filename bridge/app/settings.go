@@ -27,14 +27,16 @@ const retrySecrets = 30 * time.Second
 // settings are the configuration and the secrets, and the parts made of them.
 // They are never changed, only replaced as a whole.
 type settings struct {
-	config    config.Config
-	problems  []config.Problem // that do not keep it from working
-	secret    bridge.Secret    // empty if there is none
-	appToken  bridge.Secret    // empty if there is none
-	secretErr error            // why a secret could not be read, if it is not just missing
-	talk      *talk.Client
-	router    *handler.Router
-	relays    bool // webhooks are kept as they came
+	config      config.Config
+	problems    []config.Problem // that do not keep it from working
+	secret      bridge.Secret    // empty if there is none
+	appToken    bridge.Secret    // empty if there is none
+	tunnelToken bridge.Secret    // empty if there is none, or none is needed
+	secretErr   error            // why a secret could not be read, if it is not just missing
+	talk        *talk.Client
+	router      *handler.Router
+	retire      context.CancelFunc // ends what waits with these settings
+	relays      bool               // webhooks are kept as they came
 }
 
 func (s *settings) webhook() webhook.Settings {
@@ -56,6 +58,9 @@ func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []co
 	s := &settings{config: cfg, problems: problems}
 	s.secret = s.read(ctx, a.Secrets, bridge.WebhookSecret)
 	s.appToken = s.read(ctx, a.Secrets, bridge.AppToken)
+	if cfg.Tunnel.Mode == config.TunnelNamed {
+		s.tunnelToken = s.read(ctx, a.Secrets, bridge.TunnelToken)
+	}
 	pool, err := cfg.Talk.CertPool(filepath.Dir(a.Home.ConfigFile()))
 	if err != nil {
 		return nil, err
@@ -72,8 +77,11 @@ func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []co
 		return nil, err
 	}
 	s.relays = relays(cfg)
+	life, retire := context.WithCancel(context.WithoutCancel(ctx))
+	s.retire = retire
 	made := workshop{
-		dataDir: a.Home.DataDir,
+		retired: life,
+		home:    a.Home,
 		secret:  func(name string) bridge.Secret { return s.read(ctx, a.Secrets, name) },
 		files:   s.talk, rootCAs: pool, memory: a.journal, status: a.statusLines, sink: a.Bus, version: a.Version,
 	}
@@ -116,11 +124,13 @@ func (a *App) apply(ctx context.Context, cfg config.Config, problems []config.Pr
 	a.journal.StoreText(cfg.Journal.StoreText)
 	a.journal.EchoesReturn(cfg.Talk.ReplyAs == config.User)
 	if old := a.current.Swap(s); old != nil {
+		old.retire()
 		old.talk.Close()
 	}
 	request(a.refresh)
+	request(a.retunnel)
+	request(a.moved)
 	s.remind(a.Bus)
-	a.warnOfMove(ctx)
 	if changed {
 		return a.journal.Resume(ctx) // what was refused before may be taken now
 	}

@@ -68,7 +68,8 @@ when it could not run.`,
 			}
 			private := &doctor.Private{}
 			checks, end := app.Checks(app.CheckOptions{
-				Home: home, Secrets: env.secrets(home), Version: Version(), Private: private, Room: room,
+				Getenv: env.Getenv,
+				Home:   home, Secrets: env.secrets(home), Version: Version(), Private: private, Room: room,
 			})
 			defer end()
 			if list {

@@ -47,7 +47,7 @@ func (env Env) gui(ctx context.Context, hidden bool) error {
 	if cfg, _, err := env.config(); err == nil && cfg.Window.Language != "" {
 		translate = assets.Translator(cfg.Window.Language)
 	}
-	return env.Window(ctx, app.DeskOptions{Home: home, Secrets: env.secrets(home), Version: Version()}, translate, hidden)
+	return env.Window(ctx, app.DeskOptions{Home: home, Secrets: env.secrets(home), Version: Version(), Getenv: env.Getenv}, translate, hidden)
 }
 
 // hasDisplay reports whether a window can be opened, as far as the environment

@@ -11,6 +11,7 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/app"
+	"perch/bridge/config"
 	"perch/bridge/secret"
 )
 
@@ -41,12 +42,19 @@ secret: paste them there, and nowhere else.`,
 		if err != nil {
 			return err
 		}
-		address := app.Address(cfg, cfg.Webhook.Listen, "")
+		installed, present, err := app.Addresses(cmd.Context(), home)
+		if err != nil {
+			return err
+		}
+		if cfg.Tunnel.Mode != config.TunnelQuick {
+			present = ""
+		}
+		address := app.Address(cfg, cfg.Webhook.Listen, present)
 		if address == "" {
 			return &bridge.Error{
 				Code: bridge.CodeNotFound,
 				Text: bridge.Say("It is not known at which address Nextcloud reaches Perch, which listens on %s", cfg.Webhook.Listen),
-				Hint: bridge.Say("Set public_url in the table [webhook] of %s.", home.ConfigFile()),
+				Hint: bridge.Say("Set public_url in the table [webhook] of %s, or a tunnel; a quick tunnel has an address once perch run has opened it.", home.ConfigFile()),
 			}
 		}
 		key, err := env.secrets(home).Get(cmd.Context(), bridge.WebhookSecret)
@@ -56,10 +64,14 @@ secret: paste them there, and nowhere else.`,
 		if err := secret.Check(bridge.WebhookSecret, key); err != nil {
 			return err
 		}
-		if cfg.Webhook.PublicURL == "" && isLoopback(cfg.Webhook.Listen) {
+		if cfg.Webhook.PublicURL == "" && cfg.Tunnel.Mode == config.TunnelOff && isLoopback(cfg.Webhook.Listen) {
 			env.tell(env.Stderr, bridge.Say("Mind: %s can be reached from this machine alone.\n  If Nextcloud runs elsewhere or in a container, set public_url in the table [webhook] of %s first.", address, home.ConfigFile()))
 		}
-		env.printOcc(where.value, app.Bot{Name: name, Secret: key, Address: address})
+		bot := app.Bot{Name: name, Secret: key, Address: address}
+		if installed != address {
+			bot.Old = installed
+		}
+		env.printOcc(where.value, bot)
 		return nil
 	}
 	return cmd

@@ -51,7 +51,7 @@ The first line also has version, config, listen, url, allowed_users and reply_as
 		}
 		bus := &eventlog.Bus{}
 		events := bus.Subscribe(shownEvents)
-		a, err := app.Open(cmd.Context(), app.Options{Home: home, Secrets: env.secrets(home), Bus: bus, Version: Version()})
+		a, err := app.Open(cmd.Context(), app.Options{Home: home, Secrets: env.secrets(home), Bus: bus, Version: Version(), Getenv: env.Getenv})
 		if err != nil {
 			return err
 		}

@@ -190,7 +190,7 @@ func checkHostname(c *Config, at *reporter) {
 	case host == "" && c.Tunnel.Mode == TunnelNamed:
 		at.fail(bridge.Say("is required with mode = %s: the public host name of the tunnel, such as %s", `"named"`, `"bot.example.com"`), bridge.Text{})
 	case host == "":
-	case len(host) > 253 || !regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`).MatchString(host):
+	case len(host) > 253 || !regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:[0-9]{1,5})?$`).MatchString(host):
 		at.fail(bridge.Say("must be a host name alone, such as %s", `"bot.example.com"`), bridge.Text{})
 	case c.Tunnel.Mode != TunnelNamed:
 		at.warn(bridge.Say("has no effect with %s", "mode = "+strconv.Quote(string(c.Tunnel.Mode))), bridge.Text{})

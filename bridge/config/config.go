@@ -86,7 +86,7 @@ type Handler struct {
 
 	Commands []Command // Commands: those beside the built-in ones
 
-	Command []string // Exec: the program's path and its arguments
+	Command []string // Exec: the program, as Program finds it, and its arguments
 
 	URL string // HTTP and Relay: where to post to
 

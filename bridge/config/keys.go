@@ -231,9 +231,9 @@ func (k key) write(b *bytes.Buffer, name string) error {
 func multiline(s string) string {
 	var b strings.Builder
 	quotes := 0
-	for i, r := range s {
+	for _, r := range s {
 		switch {
-		case r == '"' && (quotes == 2 || i == len(s)-1):
+		case r == '"' && quotes == 2:
 			b.WriteString(`\"`)
 			quotes = 0
 			continue

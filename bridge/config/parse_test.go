@@ -588,7 +588,7 @@ func TestValuesAreNormalised(t *testing.T) {
 
 	for given, want := range map[string]string{
 		"bot.example.com": "bot.example.com", "https://Bot.Example.com/": "bot.example.com", "\tbot.example.com\n": "bot.example.com", "a-b.c1.example": "a-b.c1.example",
-		"bot": "", "http://bot.example.com": "", "bot.example.com:443": "", "bot.example.com/x": "", "-a.example.com": "", "1.2.3.4": "", "": "",
+		"bot": "", "http://bot.example.com": "", "bot.example.com:443": "bot.example.com:443", "bot.example.com/x": "", "-a.example.com": "", "127.0.0.1:8443": "127.0.0.1:8443", "": "",
 	} {
 		c := valid()
 		c.Tunnel = Tunnel{Mode: TunnelNamed, Hostname: given, Protocol: "auto"}

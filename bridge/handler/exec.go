@@ -165,14 +165,14 @@ func (e Exec) program() (string, error) {
 func interpreter(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil //nolint:nilerr // a program can be run that cannot be read
+		return nil // a program can be run that cannot be read
 	}
 	defer f.Close()
 	start, err := io.ReadAll(io.LimitReader(f, 256))
 	line, _, _ := bytes.Cut(start, []byte("\n"))
 	line, ok := bytes.CutPrefix(line, []byte("#!"))
 	if !ok || err != nil || filepath.Separator != '/' {
-		return nil //nolint:nilerr // as above
+		return nil
 	}
 	// "#!/bin/sh\r" asks for a program whose name ends in a carriage return.
 	name, _, _ := strings.Cut(strings.Trim(string(line), " \t"), " ")

@@ -30,6 +30,15 @@ func TestExecEndsThoseThatLeft(t *testing.T) {
 		all["fork"].ended(t)
 		all["hold"].ended(t)
 	})
+	t.Run("child without an environment", func(t *testing.T) {
+		h := start(t, script(t, w, `env -i "$0" "$1" hold "$2" & exec "$0" "$1" wait "$2"`))
+		all := w.running(2)
+		h.expire()
+		_, err := h.answer()
+		wantError(t, err, bridge.CodeUnavailable, "took too long", "timeout", "")
+		all["wait"].ended(t)
+		all["hold"].ended(t)
+	})
 	t.Run("daemon", func(t *testing.T) {
 		h := start(t, script(t, w, `(setsid "$0" "$1" hold "$2" &); exec "$0" "$1" wait "$2"`))
 		all := w.running(2)

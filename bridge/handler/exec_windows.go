@@ -60,7 +60,7 @@ func (f *family) adopt() error {
 	if err = errors.Join(err, adopted); err != nil {
 		return err
 	}
-	return resume(uint32(f.cmd.Process.Pid))
+	return resume(uint32(f.cmd.Process.Pid)) //nolint:gosec // a DWORD on Windows
 }
 
 // resume lets the only thread of a process run that was started suspended.
@@ -69,7 +69,7 @@ func resume(pid uint32) error {
 	if err != nil {
 		return err
 	}
-	defer windows.CloseHandle(snapshot)
+	defer func() { _ = windows.CloseHandle(snapshot) }()
 	entry := windows.ThreadEntry32{Size: uint32(unsafe.Sizeof(windows.ThreadEntry32{}))}
 	for err = windows.Thread32First(snapshot, &entry); err == nil; err = windows.Thread32Next(snapshot, &entry) {
 		if entry.OwnerProcessID != pid {

@@ -2,11 +2,26 @@ package handler
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"perch/bridge"
 )
+
+func TestRetryHeader(t *testing.T) {
+	in := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+	for header, want := range map[string]time.Duration{
+		"": 0, "soon": 0, "-5": 0, "1.5": 0, "0": 0, "90": 90 * time.Second,
+		"86401": 24 * time.Hour, "18446744073709551615": 24 * time.Hour, "99999999999999999999999": 0,
+		in(-time.Hour): 0, in(72 * time.Hour): 24 * time.Hour,
+	} {
+		if got := retryHeader(header); got != want {
+			t.Errorf("%q is %s, want %s", header, got, want)
+		}
+	}
+}
 
 // Whatever comes back: replies that can be posted, or an error for a person.
 func FuzzHTTPAnswer(f *testing.F) {

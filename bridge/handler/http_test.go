@@ -276,7 +276,7 @@ func (f files) FetchFile(context.Context, bridge.Message, bridge.Attachment, int
 
 func TestHTTPPostsFilesAsDataURLs(t *testing.T) {
 	m := greeting()
-	for _, mimeType := range []string{"image/png", "text/plain; charset=utf-8", "", "x,y;base64", "text/html\r\nX: y"} {
+	for _, mimeType := range []string{"image/png", "text/plain; charset=utf-8", "", "picture", "x,y;base64", "text/html\r\nX: y"} {
 		m.Attachments = append(m.Attachments, bridge.Attachment{Type: "file", Name: "../../x", MIMEType: mimeType})
 	}
 	s, requests := serve(t, says("", ""))
@@ -293,7 +293,7 @@ func TestHTTPPostsFilesAsDataURLs(t *testing.T) {
 	}
 	want := []string{
 		"data:image/png;base64,YWIA", "data:text/plain;charset=utf-8;base64,YWIA", "data:application/octet-stream;base64,YWIA",
-		"data:application/octet-stream;base64,YWIA", "data:application/octet-stream;base64,YWIA",
+		"data:application/octet-stream;base64,YWIA", "data:application/octet-stream;base64,YWIA", "data:application/octet-stream;base64,YWIA",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

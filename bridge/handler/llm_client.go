@@ -48,7 +48,6 @@ var (
 	errStalled   = errors.New("no data")
 	errBrokenOff = errors.New("the stream ended before the answer")
 	errNoChat    = errors.New("this is nothing that a model server says")
-	errNoList    = errors.New("no list of models within 4 s")
 )
 
 // Models returns the names of the models that the server at baseURL offers, in
@@ -64,28 +63,45 @@ func Models(ctx context.Context, baseURL string, key bridge.Secret, pool *x509.C
 }
 
 func (l LLM) models(ctx context.Context) ([]openai.Model, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout, errNoList)
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
+	models, res, err := l.list(ctx)
+	switch {
+	case err == nil:
+		return models, nil
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return nil, &bridge.Error{
+			Code:  bridge.CodeUnavailable,
+			Text:  bridge.Say("The model server at %s did not answer in time", l.BaseURL),
+			Hint:  bridge.Say("Is the server running, and does a firewall let this machine through?"),
+			Cause: ctx.Err(),
+		}
+	}
+	return nil, l.explain(ctx, res, err)
+}
+
+// list asks for the models. res is not nil where an answer came that is an
+// error.
+func (l LLM) list(ctx context.Context) (models []openai.Model, res *http.Response, err error) {
 	options, done, err := l.options()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer done()
-	var res *http.Response
 	service := openai.NewModelService(options...)
 	if _, err := service.List(ctx, option.WithMaxRetries(0), option.WithResponseBodyInto(&res)); err != nil {
-		return nil, l.explain(ctx, res, err)
+		return nil, res, err
 	}
-	defer func() { _ = res.Body.Close() }()
 	data, err := io.ReadAll(res.Body)
+	_ = res.Body.Close()
 	if err != nil {
-		return nil, l.explain(ctx, nil, err)
+		return nil, nil, err
 	}
 	var page pagination.Page[openai.Model]
 	if err := json.Unmarshal(data, &page); err != nil || page.JSON.Data.Raw() == "" { // LM Studio says 200 wherever it knows nothing
-		return nil, l.explain(ctx, nil, errNoChat)
+		return nil, nil, errNoChat
 	}
-	return page.Data, nil
+	return page.Data, nil, nil
 }
 
 // complete asks the model and returns its answer, without what it thought.

@@ -104,14 +104,6 @@ func (l LLM) explain(ctx context.Context, res *http.Response, err error) error {
 			Cause: errStalled,
 		}
 	}
-	if errors.Is(context.Cause(ctx), errNoList) {
-		return &bridge.Error{
-			Code:  bridge.CodeUnavailable,
-			Text:  bridge.Say("%s did not answer in time", base.Host),
-			Hint:  bridge.Say("Is the server running, and does a firewall let this machine through?"),
-			Cause: errNoList,
-		}
-	}
 	if ctx.Err() != nil {
 		return l.late(ctx)
 	}

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -106,13 +107,15 @@ func (r *Relay) attempt(ctx context.Context, e endpoint, m bridge.Message) error
 		return nil
 	}
 	failure := e.refused(a)
-	switch failure.Code {
-	case bridge.CodeUnauthorized:
+	switch {
+	case failure.Code == bridge.CodeUnauthorized && bytes.Contains(bytes.ToLower(a.body), []byte("backend")):
+		failure.Text = bridge.Say("The bot at %[1]s takes no webhooks of this Nextcloud (%[2]s)", e.url.Host, strconv.Itoa(a.status))
+		failure.Hint = bridge.Say("Set its address of Nextcloud to the one that Nextcloud gives itself: %s", strconv.Quote(m.Backend))
+	case failure.Code == bridge.CodeUnauthorized:
 		failure.Text = bridge.Say("The bot at %[1]s refused the signature (%[2]s)", e.url.Host, strconv.Itoa(a.status))
 		failure.Hint = bridge.Say("Give it the same secret that Talk and Perch have. It stands in the commands that this prints: perch occ")
-	case bridge.CodeNotFound:
+	case failure.Code == bridge.CodeNotFound:
 		failure.Hint = bridge.Say("Correct the path of url in %s: it is that of the other bot's webhook. Is Nextcloud Talk switched on there?", e.table)
-	default:
 	}
 	return failure
 }

@@ -1,6 +1,7 @@
 package handler_test
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -166,6 +167,14 @@ func TestRelayShowsTheStartOfWhatCameBack(t *testing.T) {
 		"much":        {says("text/plain", strings.Repeat("ü", 1<<20)), strings.Repeat("ü", 200) + "…"},
 		"just enough": {says("text/plain", strings.Repeat("ü", 200)), strings.Repeat("ü", 200)},
 		"no text":     {says("", "\xff\xfe"), "\ufffd"},
+		"compressed": {func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Accept-Encoding") == "gzip" {
+				w.Header().Set("Content-Encoding", "gzip")
+				z := gzip.NewWriter(w)
+				_, _ = io.WriteString(z, "small")
+				_ = z.Close()
+			}
+		}, "small"},
 		"cut off": {func(w http.ResponseWriter, _ *http.Request) { // it was taken all the same
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, "o")
@@ -320,6 +329,7 @@ func TestRelayGivesUpAtOnce(t *testing.T) {
 		code       bridge.Code
 		text, hint string
 	}{
+		"another Nextcloud": {401, bridge.CodeUnauthorized, "of this Nextcloud", `"https://cloud.example.com/nc/"`},
 		"bad request":       {400, bridge.CodeInvalid, "400", ""},
 		"another secret":    {401, bridge.CodeUnauthorized, "signature", "perch occ"},
 		"not allowed":       {403, bridge.CodeUnauthorized, "signature", "same secret"},
@@ -335,9 +345,14 @@ func TestRelayGivesUpAtOnce(t *testing.T) {
 				w.Header().Set("Location", "http://elsewhere.example/")
 				w.WriteHeader(tt.status)
 				_, _ = io.WriteString(w, "because")
+				if name == "another Nextcloud" {
+					_, _ = io.WriteString(w, `{"error":"Invalid backend"}`)
+				}
 			})
 			sink := &eventSink{}
-			_, err := (&handler.Relay{Name: "house", URL: bot.URL + "/p4th", Sink: sink}).Handle(t.Context(), mention(t))
+			m := mention(t)
+			m.Backend = "https://cloud.example.com/nc/"
+			_, err := (&handler.Relay{Name: "house", URL: bot.URL + "/p4th", Sink: sink}).Handle(t.Context(), m)
 			wantFailure(t, err, tt.code, tt.text, tt.hint)
 			if len(requests) != 1 || len(sink.events) != 0 || strings.Contains(err.Error(), "p4th") || tt.status >= 400 && !strings.Contains(err.Error(), "because") {
 				t.Errorf("%d requests, events %+v, error %v", len(requests), sink.events, err)
@@ -378,9 +393,10 @@ func TestRelayStopsWithItsContext(t *testing.T) {
 			cancel()
 			<-r.Context().Done()
 		})
-		_, err := (&handler.Relay{URL: bot.URL, Sink: &eventSink{}}).Handle(ctx, mention(t))
-		if !errors.Is(err, context.Canceled) || len(requests) != 1 {
-			t.Errorf("%d requests: %v", len(requests), err)
+		sink := &eventSink{}
+		_, err := (&handler.Relay{URL: bot.URL, Sink: sink}).Handle(ctx, mention(t))
+		if !errors.Is(err, context.Canceled) || len(requests) != 1 || len(sink.events) != 0 {
+			t.Errorf("%d requests, events %+v: %v", len(requests), sink.events, err)
 		}
 	})
 }
@@ -437,6 +453,41 @@ func TestRelayTellsOnceThatABotIsAway(t *testing.T) {
 		away()
 		once := []string{isDown, isBack, isTaken, isTaken, isTaken}
 		if diff := cmp.Diff(append(once, once...), sink.titles(host)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// A message that the other bot never takes says nothing about the others.
+func TestRelayTellsOnceOfEachMessageAtMost(t *testing.T) {
+	bot := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Poison") != "" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
+	t.Cleanup(bot.Close)
+	synctest.Test(t, func(t *testing.T) {
+		sink := &eventSink{}
+		relay := &handler.Relay{URL: bot.URL, Sink: sink}
+		ctx, cancel := context.WithCancel(t.Context())
+		stopped := make(chan error)
+		go func() {
+			m := mention(t)
+			m.Webhook.Header["X-Poison"] = []string{"1"}
+			_, err := relay.Handle(ctx, m)
+			stopped <- err
+		}()
+		for range 2 {
+			time.Sleep(time.Hour)
+			if _, err := relay.Handle(t.Context(), mention(t)); err != nil {
+				t.Error(err)
+			}
+		}
+		cancel()
+		if err := <-stopped; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if diff := cmp.Diff([]string{isDown, isBack, isTaken, isTaken}, sink.titles(bot.Listener.Addr().String())); diff != "" {
 			t.Error(diff)
 		}
 	})

@@ -144,6 +144,9 @@ func (a *asked) handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, e
 	if err != nil && ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
+	if errors.Is(err, bridge.ErrAgain) {
+		return nil, err
+	}
 	replies := make([]bridge.Reply, 0, len(given)+2)
 	replies = append(replies, given...)
 	if err != nil && a.config.OnError != "" {

@@ -79,6 +79,10 @@ func (w *Worker) handle(ctx context.Context, item bridge.InboxItem) error {
 		w.Inbox.Release(item.ID, time.Time{}) // stopped: it is the next start's
 		return nil
 	}
+	if errors.Is(err, bridge.ErrAgain) {
+		w.Inbox.Release(item.ID, time.Time{})
+		return nil
+	}
 	e.Duration = time.Since(started)
 	replies = w.complete(m, replies)
 	if err := w.Inbox.Finish(context.WithoutCancel(ctx), item.ID, replies, err); err != nil {
