@@ -68,8 +68,8 @@ type App struct {
 	retunnel   chan struct{}                      // another tunnel may be wanted
 	moved      chan struct{}                      // the tunnel's address may have changed
 
-	services *suture.Supervisor // of what brings work; while Run runs
-	listener *listener
+	services *suture.Supervisor       // of what brings work; while Run runs
+	listener atomic.Pointer[listener] // nil: none yet
 
 	instance string // tells this process from any other
 	notes    notes
@@ -84,9 +84,11 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.listener, err = a.bind(ctx, a.current.Load().config.Webhook.Listen); err != nil {
+	first, err := a.bind(ctx, a.current.Load().config.Webhook.Listen)
+	if err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
+	a.listener.Store(first)
 	if err = a.journal.Note(ctx, noteInstance, a.instance+" "+strconv.Itoa(os.Getpid())); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -136,14 +138,14 @@ func (a *App) Close() error {
 		s.retire()
 		s.talk.Close()
 	}
-	if a.listener != nil {
-		a.listener.close()
+	if l := a.listener.Load(); l != nil {
+		l.close()
 	}
 	return errors.Join(a.journal.Close(), a.lock.Unlock())
 }
 
 // Addr returns the address that the listener is bound to.
-func (a *App) Addr() string { return a.listener.addr }
+func (a *App) Addr() string { return a.listener.Load().addr }
 
 // Run listens and answers until ctx is done, then stops: it takes no more
 // webhooks, finishes what is under way, and returns nil within 10 s. The error
@@ -168,7 +170,7 @@ func (a *App) Run(ctx context.Context) error {
 	}()
 
 	a.services = a.supervisor("perch")
-	a.serve(a.listener)
+	a.serve(a.listener.Load())
 	a.services.Add(service{"config", func(ctx context.Context) error {
 		watcher.Run(ctx, a.Reload)
 		return suture.ErrDoNotRestart
@@ -295,10 +297,10 @@ func (a *App) move(ctx context.Context, addr string, apply func() error) error {
 		next.close()
 		return err
 	}
-	old := a.listener
-	a.listener = next
 	a.serve(next)
+	old := a.listener.Swap(next)
 	request(a.retunnel)
+	request(a.moved)
 	return a.services.RemoveAndWait(old.token, drainTimeout)
 }
 

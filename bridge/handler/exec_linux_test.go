@@ -3,6 +3,7 @@ package handler_test
 import (
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -68,6 +69,15 @@ func TestExecEndsThoseThatLeft(t *testing.T) {
 		all["wait"].ended(t)
 		_ = all["hold"].Close()
 	})
+}
+
+// Without a terminal a program that asks for a password fails, and does not wait.
+func TestExecHasNoTerminal(t *testing.T) {
+	got, err := answerOf(t.Context(), t, script(t, newWitness(t), `cut -d " " -f 1,6,7 /proc/$$/stat`), hello())
+	pid, rest, _ := strings.Cut(got, " ")
+	if err != nil || rest != pid+" 0" {
+		t.Errorf("process, session and terminal are %s, %v", got, err)
+	}
 }
 
 func TestExecCrash(t *testing.T) {

@@ -91,17 +91,13 @@ func (c *Client) filePath(ctx context.Context, m bridge.Message, a bridge.Attach
 	if err != nil {
 		return "", notRejected(err)
 	}
-	var messages []struct {
-		ID         scalar                               `json:"id"`
+	var messages []struct { // the one asked for, and its neighbours
 		Parameters orEmpty[map[string]bridge.Parameter] `json:"messageParameters"`
 	}
 	if json.Unmarshal(data, &messages) != nil {
 		return "", notRejected(got.refusal())
 	}
 	for _, found := range messages {
-		if string(found.ID) != m.Key.ID {
-			continue
-		}
 		for _, p := range found.Parameters.value {
 			if p["type"] == "file" && p["id"] == a.ID && p["path"] != "" {
 				return p["path"], nil

@@ -241,6 +241,15 @@ func TestFetchFileAsksNothingInVain(t *testing.T) {
 	wantError(t, err, bridge.CodeNotFound, `no app token to get the file "list.txt"`, "perch secret set app_token")
 }
 
+func TestFetchFileOfEmptyConversation(t *testing.T) {
+	s := serve(t, map[string]http.HandlerFunc{
+		"/ocs/v2.php/apps/spreed/": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) },
+	})
+	m, a := list()
+	_, err := newClient(t, options(t, s.URL, talk.ReplyAsBot)).FetchFile(t.Context(), m, a, limit)
+	wantError(t, err, bridge.CodeNotFound, `"list.txt" is gone`, "shared again")
+}
+
 // An endless file is not read to its end.
 func TestFetchFileEndless(t *testing.T) {
 	s := serve(t, map[string]http.HandlerFunc{
