@@ -186,8 +186,8 @@ func TestDeskTellsWhatIsWrong(t *testing.T) {
 	o.server.SetFaults(practice.Fault{Kind: practice.FaultRefuse, On: practice.EndpointBot})
 	_, err := o.server.Post(t.Context(), o.room, "alice", "!ping")
 	check(t, err)
-	s = o.until("replies are held", func(s bridge.Snapshot) bool { return s.Held })
-	if s.State != bridge.StateDegraded || s.Problem.Code != bridge.CodeUnauthorized || s.Waiting != 1 {
+	s = o.until("replies are held", func(s bridge.Snapshot) bool { return s.Held && s.Problem.Code == bridge.CodeUnauthorized })
+	if s.State != bridge.StateDegraded || s.Waiting != 1 {
 		t.Errorf("after a refusal: %+v", s)
 	}
 	o.server.SetFaults()

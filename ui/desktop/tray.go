@@ -1,0 +1,88 @@
+//go:build !headless
+
+package desktop
+
+import (
+	"fyne.io/fyne/v2"
+	"fyne.io/fyne/v2/driver/desktop"
+	"fyne.io/systray"
+
+	"perch/assets"
+	"perch/bridge"
+	"perch/ui"
+)
+
+// face is what the tray shows; it changes with the state, not with messages.
+type face struct {
+	icon    string // as assets.Tray has it
+	status  string
+	address string
+	state   bridge.State
+}
+
+func (p *program) faceOf(s bridge.Snapshot) face {
+	return face{icon: trayIcon(s.State), status: p.say(s.Title), address: s.Address, state: s.State}
+}
+
+// trayIcon returns which of the icons of assets.Tray stands for a state.
+func trayIcon(s bridge.State) string {
+	switch s {
+	case bridge.StateRunning, bridge.StateStarting:
+		return "running"
+	case bridge.StateDegraded:
+		return "degraded"
+	case bridge.StateFailed:
+		return "error"
+	default:
+		return "paused"
+	}
+}
+
+// showFace shows another face in the tray. The driver wants to be told of the
+// first one before it runs.
+func (p *program) showFace(f face) {
+	tray, ok := p.app.(desktop.App)
+	if !ok {
+		return
+	}
+	if f.icon != p.face.icon {
+		tray.SetSystemTrayIcon(fyne.NewStaticResource("tray-"+f.icon+".svg", assets.Tray(f.icon)))
+	}
+	p.face = f
+	tray.SetSystemTrayMenu(p.menu(f))
+}
+
+func (p *program) menu(f face) *fyne.Menu {
+	item := func(label bridge.Text, action func()) *fyne.MenuItem { return fyne.NewMenuItem(p.say(label), action) }
+	page := func(to ui.Page) func() {
+		return func() {
+			p.show()
+			p.content.Show(to)
+		}
+	}
+	status := fyne.NewMenuItem(f.status, nil)
+	status.Disabled = true
+	address := item(bridge.Say("Copy address"), func() { p.app.Clipboard().SetContent(f.address) })
+	address.Disabled = f.address == ""
+	turn := item(bridge.Say("Pause…"), p.askPause)
+	if f.state == bridge.StatePaused {
+		turn = item(bridge.Say("Resume"), func() { p.try(p.o.Backend.Resume) })
+	}
+	turn.Disabled = f.state == bridge.StateNew
+	quit := item(bridge.Say("Quit"), p.quit)
+	quit.IsQuit = true // else the driver adds one
+	return fyne.NewMenu(
+		"Perch",
+		status,
+		fyne.NewMenuItemSeparator(),
+		item(bridge.Say("Open Perch"), p.show), turn, address,
+		fyne.NewMenuItemSeparator(),
+		item(bridge.Say("Run doctor"), page(ui.PageDoctor)), item(bridge.Say("Settings"), page(ui.PageSettings)),
+		fyne.NewMenuItemSeparator(),
+		quit,
+	)
+}
+
+// openOnClick makes a click on the icon open the window, where the system does
+// not show the menu by then. It is to be called before the driver runs.
+func (p *program) openOnClick() { systray.SetOnTapped(func() { p.do(p.show) }) }

@@ -1,0 +1,279 @@
+package ui
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"fyne.io/fyne/v2"
+	"fyne.io/fyne/v2/driver/desktop"
+
+	"perch/bridge"
+	"perch/bridge/config"
+)
+
+// settingsPage is the form. What a person changes is kept until it is applied
+// or reverted, also while another page is shown.
+type settingsPage struct {
+	*fieldset
+	u               *UI
+	body            *scroller
+	applying, undos *button
+	visible, stale  bool // stale: not up to date
+
+	elsewhere *card // what is wrong in config.toml, and not to be seen in the form
+	wrong     *prose
+	mend      *fixes
+
+	testing  *button
+	results  *testRows
+	secrets  []*secretField
+	reaching *reachSection
+
+	install     *installer
+	installCard *card
+	steps       *button
+
+	handler *handlerSection
+}
+
+func newSettings(u *UI) *settingsPage {
+	p := &settingsPage{u: u, fieldset: &fieldset{editor: newEditor(u)}}
+	p.applying, p.undos = u.primary(bridge.Say("Apply"), p.save), u.button(bridge.Say("Revert"), p.undo)
+
+	p.wrong, p.mend = newProse(), u.fixes()
+	p.elsewhere = u.card(bridge.Text{}, p.wrong, p.mend)
+	p.elsewhere.setTitle(u.say(bridge.Say("config.toml needs attention")), warn)
+
+	nextcloud := p.nextcloud()
+	p.reaching = p.reach(true)
+	p.install = p.installer()
+	p.steps = u.smallButton(bridge.Say("Lead me through it…"), func() { u.Show(PageWelcome) })
+	p.installCard = u.card(bridge.Say("Install the bot on the server"), p.install, flow(space2, p.steps))
+	listen := p.text(
+		"webhook.listen", bridge.Say("Perch listens at"), bridge.Say("Host and port. 127.0.0.1 is this computer alone."),
+		bridge.Say("127.0.0.1:8460"), func(v *values) *string { return &v.Listen },
+	)
+	listen.typed = p.followListen
+	listener := column(
+		10, listen.field, p.text(
+			"webhook.path", bridge.Say("Path"), bridge.Say("What Talk posts to, at the end of the bot's address."),
+			bridge.Say("/nextcloud-talk"), func(v *values) *string { return &v.Path },
+		).field,
+	)
+	p.handler = p.handlerSection()
+
+	p.body = newScroller(inset(18, space5, column(
+		14, p.elsewhere, nextcloud,
+		u.card(bridge.Say("How Nextcloud reaches this computer"), p.reaching),
+		p.installCard,
+		u.card(bridge.Say("What answers"), p.handler),
+		u.card(bridge.Say("Listener"), listener),
+		p.program(),
+	)))
+	p.views = append(p.views, p.update)
+	p.listenToSave()
+	return p
+}
+
+// nextcloud is the card of the server and who is answered there.
+func (p *settingsPage) nextcloud() *card {
+	p.testing, p.results = p.u.button(bridge.Say("Test"), p.test), p.testRows()
+	server := p.text(
+		serverKey, bridge.Say("Server address"), bridge.Text{},
+		bridge.Say("https://cloud.example.com"), func(v *values) *string { return &v.Server }, p.testing,
+	)
+	users := p.text(
+		usersKey, bridge.Say("Allowed users"), bridge.Say("Nextcloud ids, separated by commas. Empty: nobody. *: everybody."),
+		bridge.Say("alice, bob"), func(v *values) *string { return &v.Users },
+	)
+	secret := p.secretEntry(bridge.WebhookSecret, bridge.Say("Webhook secret"), bridge.Say("Talk and Perch know each other by it."), true, true)
+	token := p.secretEntry(
+		bridge.AppToken, bridge.Say("App token"),
+		bridge.Say("To reply as you, and to read shared files. Make one in Nextcloud under Settings › Security › Devices."), false, false,
+	)
+	as := p.pick("channels_config.nextcloud_talk.reply_as", bridge.Say("Replies are by"), bridge.Text{}, []pickOption{
+		{string(config.Bot), bridge.Say("the bot")}, {string(config.User), bridge.Say("you, with the app token")},
+	}, func(v values) string { return string(v.ReplyAs) }, func(f *form, value string) { f.values.ReplyAs = config.ReplyAs(value) })
+	p.secrets = append(p.secrets, secret, token)
+	return p.u.card(
+		bridge.Say("Nextcloud"), server.field, p.results, users.field, secret.field, token.field, as.field,
+	)
+}
+
+// program is the card of Perch itself.
+func (p *settingsPage) program() *card {
+	return p.u.card(
+		bridge.Say("This program"),
+		p.text(
+			"journal.keep", bridge.Say("The log keeps"), bridge.Say("30d, 12h or 90m: messages and events are forgotten after that."),
+			bridge.Say("30d"), func(v *values) *string { return &v.Keep },
+		).field,
+		p.tick(
+			"journal.store_text", bridge.Text{}, bridge.Say("Keep the text of messages that are answered"),
+			func(v *values) *bool { return &v.StoreText },
+		).field,
+		p.pick("window.language", bridge.Say("Language"), bridge.Say("From the next start on."), []pickOption{
+			{"", bridge.Say("As the system")}, {"en", bridge.Say("%s", "English")}, {"fr", bridge.Say("%s", "Français")}, {"de", bridge.Say("%s", "Deutsch")},
+		}, func(v values) string { return v.Language }, func(f *form, value string) { f.values.Language = value }).field,
+		p.tick("login", bridge.Say("Start"), bridge.Say("Start Perch when I log in"), func(v *values) *bool { return &v.Login }).field,
+		p.pick("window.on_close", bridge.Say("Closing the window"), bridge.Text{}, []pickOption{
+			{config.CloseHides, bridge.Say("keeps Perch running in the tray")}, {config.CloseQuits, bridge.Say("quits Perch")},
+		}, func(v values) string { return v.OnClose }, func(f *form, value string) { f.values.OnClose = value }).field,
+	)
+}
+
+// listenToSave makes Ctrl+S apply, also within a field.
+func (p *settingsPage) listenToSave() {
+	save := &desktop.CustomShortcut{KeyName: fyne.KeyS, Modifier: fyne.KeyModifierShortcutDefault}
+	others := p.u.shortcut
+	p.u.shortcut = func(s fyne.Shortcut) {
+		if s.ShortcutName() != save.ShortcutName() {
+			others(s)
+		} else if p.u.current == PageSettings {
+			p.save()
+		}
+	}
+	p.u.window.Canvas().AddShortcut(save, p.u.shortcut)
+}
+
+func (p *settingsPage) object() fyne.CanvasObject { return p.body }
+
+// header says whether all is saved, and where secrets are.
+func (p *settingsPage) header() header {
+	h := header{title: p.u.say(bridge.Say("Settings")), actions: []fyne.CanvasObject{p.undos, p.applying}}
+	place, err := p.place()
+	switch wrong, changes := len(p.checked.errors), p.checked.changes; {
+	case p.saving:
+		h.status, h.detail = statusBusy, p.u.say(bridge.Say("Saving…"))
+	case wrong == 1:
+		h.status, h.detail = statusBad, p.u.say(bridge.Say("1 field needs attention. Nothing is saved before."))
+	case wrong > 1:
+		h.status, h.detail = statusBad, p.u.say(bridge.Say("%s fields need attention. Nothing is saved before.", strconv.Itoa(wrong)))
+	case len(p.lost) > 0:
+		h.status, h.detail = statusWarn, p.u.say(bridge.Say("config.toml needs attention."))
+	case changes == 1:
+		h.status, h.detail = statusSkip, p.u.say(bridge.Say("1 change is not saved yet."))
+	case changes > 1:
+		h.status, h.detail = statusSkip, p.u.say(bridge.Say("%s changes are not saved yet.", strconv.Itoa(changes)))
+	case err != nil:
+		h.status, h.detail = statusWarn, p.u.say(bridge.Say("Saved. Secrets cannot be read: %s", sentence(p.u.say(bridge.TextOf(err)))))
+	case place.IsZero():
+		h.status, h.detail = statusOK, p.u.say(bridge.Say("Saved."))
+	default:
+		h.status, h.detail = statusOK, p.u.say(bridge.Say("Saved. Secrets are in %s.", p.u.say(place)))
+	}
+	return h
+}
+
+func (p *settingsPage) shown() {
+	p.visible, p.stale = true, true
+	p.lookAtSecrets()
+}
+
+func (p *settingsPage) hidden() {
+	p.visible = false
+	p.stopTest()
+	p.handler.stop()
+	for _, s := range append(p.secrets, p.reaching.token, p.handler.token, p.handler.secret) {
+		s.mask()
+	}
+	p.notify()
+}
+
+func (p *settingsPage) refresh(s bridge.Snapshot) {
+	if p.follow(s) || p.stale {
+		p.update()
+	}
+}
+
+// update shows the form as it is now.
+func (p *settingsPage) update() {
+	if !p.visible {
+		return
+	}
+	p.stale = false
+	p.handler.update() // shows and hides fields
+	p.reaching.update()
+	p.show()
+	p.results.update()
+	p.install.update()
+	p.showElsewhere()
+
+	_, moved := p.address(p.checked.config, p.u.snapshot.Address)
+	stroke := neutral
+	if needsInstall(p.u.snapshot) || p.renewing() || moved && p.u.snapshot.Installed != "" && !p.checked.unreachable() {
+		stroke = warn
+	}
+	p.installCard.setTitle(p.u.say(bridge.Say("Install the bot on the server")), stroke)
+	p.testing.enable(!p.tested.busy && p.checked.errors[serverKey].IsZero())
+	p.applying.enable(p.checked.ready() && !p.saving)
+	p.undos.enable(p.pending() && !p.saving)
+	p.body.fit()
+	p.u.refreshHeader()
+}
+
+// showElsewhere shows what is wrong and in no field.
+func (p *settingsPage) showElsewhere() {
+	var lines, hints []string
+	for _, l := range p.lost {
+		lines = append(lines, sentence(strings.TrimPrefix(l.Place()+": ", ": ")+p.u.say(l.Text)))
+		if !l.Hint.IsZero() {
+			hints = append(hints, p.u.say(l.Hint))
+		}
+	}
+	if len(lines) > 0 {
+		lines = append(lines, p.u.say(bridge.Say("Perch goes on without that. Apply writes the file anew, and keeps the old one beside it.")))
+	}
+	var unseen []string
+	for _, key := range slices.Sorted(maps.Keys(p.checked.errors)) {
+		if !p.isSeen(key) {
+			unseen = append(unseen, sentence(key+": "+p.u.say(p.checked.errors[key])))
+		}
+	}
+	if len(unseen) > 0 {
+		lines = append(append(lines, unseen...), p.u.say(bridge.Say("This form does not show that. Mend it in %s", p.u.backend.ConfigFile())))
+	}
+	p.elsewhere.Hidden = len(lines) == 0
+	p.wrong.set(part{strings.Join(lines, "\n"), style{}})
+	p.mend.set(bridge.Say("%s", strings.Join(hints, "\n")))
+	p.mend.Hidden = len(hints) == 0
+	p.elsewhere.relayout()
+}
+
+// isSeen reports whether a field shows the setting.
+func (p *settingsPage) isSeen(key string) bool {
+	return strings.HasPrefix(key, "handler.command[") && p.values.Kind == config.Commands ||
+		slices.ContainsFunc(p.rows, func(r *formRow) bool { return r.key == key && !r.hidden() })
+}
+
+// save applies the form.
+func (p *settingsPage) save() {
+	installed := p.u.snapshot.Installed
+	address, moved := p.address(p.checked.config, p.u.snapshot.Address)
+	p.apply(func() {
+		if installed != "" && moved && address != installed || p.renewing() {
+			p.askInstall()
+		}
+	})
+}
+
+// askInstall says that the bot must be installed anew, and leads to what to
+// type.
+func (p *settingsPage) askInstall() {
+	p.u.tell(warn, bridge.Say("The bot must be installed anew on the server."), p.u.smallButton(bridge.Say("Show what to type"), func() {
+		p.u.hideNotice()
+		p.u.Show(PageSettings)
+		p.u.reveal(p.installCard)
+	}))
+}
+
+// undo forgets what is not saved.
+func (p *settingsPage) undo() {
+	p.revert()
+	for _, s := range p.secrets {
+		s.mask()
+	}
+	p.edited()
+}

@@ -1,0 +1,567 @@
+package ui
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	"fyne.io/fyne/v2"
+
+	"perch/bridge"
+	"perch/bridge/config"
+)
+
+// AcceptsTab implements fyne.Tabbable: Tab goes on to the next field, also from
+// one of several lines.
+func (e *entry) AcceptsTab() bool { return false }
+
+// fieldset is the fields of a page that show an editor's form. What a person
+// changes goes into the form, and from there into the fields again.
+type fieldset struct {
+	*editor
+	rows   []*formRow
+	gentle bool // an empty field is not wrong before a person has been there
+}
+
+// formRow is a field of the form.
+type formRow struct {
+	field  *field
+	key    string // of a setting, or the name of a secret
+	entry  *entry // can be nil
+	update func() // shows what the form has
+	typed  func() // what follows from what a person types; can be nil
+	tried  bool   // a person has been there
+	within []fyne.CanvasObject
+
+	wrong string // what is shown as wrong or unwise
+	tone  tone
+}
+
+// hidden reports whether the row or what it is in cannot be seen.
+func (r *formRow) hidden() bool {
+	return r.field.Hidden || slices.ContainsFunc(r.within, func(o fyne.CanvasObject) bool { return !o.Visible() })
+}
+
+// show shows what the form has in every field, and what is wrong with it.
+func (s *fieldset) show() {
+	for _, r := range s.rows {
+		r.update()
+		s.mark(r)
+	}
+}
+
+func (s *fieldset) mark(r *formRow) {
+	problem, t := s.checked.errors[r.key], bad
+	if problem.IsZero() {
+		problem, t = s.checked.warnings[r.key], warn
+	}
+	if s.gentle && !r.tried && r.entry != nil && r.entry.Text == "" {
+		problem = bridge.Text{}
+	}
+	if r.key == bridge.AppToken && problem.IsZero() {
+		problem, t = s.refusedToken(), bad
+	}
+	wrong := ""
+	if !problem.IsZero() {
+		wrong = sentence(s.u.say(problem))
+	}
+	if wrong == r.wrong && (t == r.tone || wrong == "") {
+		return
+	}
+	r.wrong, r.tone = wrong, t
+	if r.entry != nil {
+		var err error
+		if wrong != "" && t == bad {
+			err = errors.New(wrong)
+		}
+		r.entry.mark(err)
+	}
+	r.tell()
+}
+
+// tell shows what is wrong with the field, else what to know about it.
+func (r *formRow) tell() {
+	if r.wrong != "" {
+		r.field.show(r.wrong, r.tone.color())
+		return
+	}
+	r.field.show(r.field.hint, colorMuted)
+}
+
+// know changes what to know about the field.
+func (r *formRow) know(hint bridge.Text) {
+	if text := r.field.k.say(hint); text != r.field.hint {
+		r.field.hint = text
+		r.tell()
+	}
+}
+
+func (s *fieldset) add(r *formRow) *formRow {
+	s.rows = append(s.rows, r)
+	return r
+}
+
+// section puts things below each other; the fields among them count as hidden
+// with it.
+func (s *fieldset) section(objects ...fyne.CanvasObject) *fyne.Container {
+	box := column(10, objects...)
+	for _, r := range s.rows {
+		if inside(box, r.field) {
+			r.within = append(r.within, box)
+		}
+	}
+	return box
+}
+
+// inside reports whether an object is in o, looking into containers alone.
+func inside(o, what fyne.CanvasObject) bool {
+	c, is := o.(*fyne.Container)
+	return o == what || is && slices.ContainsFunc(c.Objects, func(child fyne.CanvasObject) bool { return inside(child, what) })
+}
+
+// text returns a field to type a line into.
+func (s *fieldset) text(key string, label, hint, placeholder bridge.Text, at func(v *values) *string, more ...fyne.CanvasObject) *formRow {
+	e := s.u.entry(placeholder)
+	r := s.add(&formRow{key: key, entry: e})
+	r.field = s.u.field(label, hint, append([]fyne.CanvasObject{e}, more...)...)
+	e.OnChanged = func(text string) {
+		*at(&s.values), r.tried = text, true
+		if r.typed != nil {
+			r.typed()
+		}
+		s.edited()
+	}
+	r.update = func() { setText(e, *at(&s.values)) }
+	return r
+}
+
+// area returns a field to type several lines into.
+func (s *fieldset) area(key string, label, hint, placeholder bridge.Text, lines int, at func(v *values) *string) *formRow {
+	r := s.text(key, label, hint, placeholder, at)
+	several(r.entry, lines)
+	return r
+}
+
+// several makes an entry one of several lines.
+func several(e *entry, lines int) {
+	e.MultiLine, e.Wrapping = true, fyne.TextWrapWord
+	e.SetMinRowsVisible(lines)
+}
+
+// setText changes the text without a word to OnChanged.
+func setText(e *entry, text string) {
+	if e.Text == text {
+		return
+	}
+	changed := e.OnChanged
+	e.OnChanged = nil
+	e.SetText(text)
+	e.OnChanged = changed
+}
+
+// tick returns a field with a box to tick.
+func (s *fieldset) tick(key string, label, words bridge.Text, at func(v *values) *bool) *formRow {
+	c := s.u.check(words, func(yes bool) {
+		*at(&s.values) = yes
+		s.edited()
+	})
+	r := s.add(&formRow{key: key})
+	r.field = s.u.field(label, bridge.Text{}, c)
+	r.update = func() {
+		if yes := *at(&s.values); c.Checked != yes {
+			c.set(yes)
+		}
+	}
+	return r
+}
+
+// pick returns a field with a list of values to choose one from.
+func (s *fieldset) pick(key string, label, hint bridge.Text, options []pickOption, get func(v values) string, take func(f *form, value string)) *formRow {
+	names := make([]string, len(options))
+	for i, o := range options {
+		names[i] = s.u.say(o.name)
+	}
+	d := s.u.dropdown(names, func(i int) {
+		take(s.form, options[i].value)
+		s.edited()
+	})
+	r := s.add(&formRow{key: key})
+	r.field = s.u.field(label, hint, layers(newPanel(colorCard, colorLine, radiusControl), d))
+	r.update = func() {
+		i := slices.IndexFunc(options, func(o pickOption) bool { return o.value == get(s.values) })
+		if i != d.SelectedIndex() {
+			d.set(i)
+		}
+	}
+	return r
+}
+
+// pickOption is a value to choose and what it is called.
+type pickOption struct {
+	value string
+	name  bridge.Text
+}
+
+// secretField is a field for a secret. It is masked, and knows the stored one
+// only while a person looks at it.
+type secretField struct {
+	*formRow
+	s        *fieldset
+	name     string
+	purpose  bridge.Text // shown while there is none
+	looking  bool        // it is not masked
+	revealed bridge.Secret
+
+	showing, generating, removing *button
+}
+
+// bullets stand for what is stored, however long it is.
+const bullets = "•••••••••••••••••••••••••••"
+
+// secretEntry returns a field for a secret; random: Perch can make it, and
+// needed: it cannot be removed.
+func (s *fieldset) secretEntry(name string, label, purpose bridge.Text, random, needed bool) *secretField {
+	f := &secretField{s: s, name: name, purpose: purpose, formRow: s.add(&formRow{key: name, entry: s.u.entry(bridge.Text{})})}
+	f.entry.Password = true
+	f.entry.ActionItem = newStrut(space1, 1, layers()) // in place of Fyne's eye
+	f.showing = s.u.button(bridge.Say("Show"), f.look)
+	buttons := []fyne.CanvasObject{f.entry, f.showing}
+	if random {
+		f.generating = s.u.button(bridge.Say("Generate"), func() {
+			f.value().typed, f.value().remove = s.u.backend.NewSecret().Reveal(), false
+			s.edited()
+		})
+		buttons = append(buttons, f.generating)
+	}
+	if !needed {
+		f.removing = s.u.button(bridge.Say("Remove"), func() {
+			f.mask()
+			f.value().typed, f.value().remove = "", true
+			s.edited()
+		})
+		buttons = append(buttons, f.removing)
+	}
+	f.field = s.u.field(label, purpose, foldingRow(space2, 0, 140, buttons...))
+	f.formRow.update = f.update
+	f.entry.OnChanged = f.take
+	return f
+}
+
+func (f *secretField) value() *secretValue { return f.s.secrets[f.name] }
+
+// take takes what a person types.
+func (f *secretField) take(text string) {
+	v := f.value()
+	v.typed, v.remove = text, false
+	switch {
+	case text == "": // what is stored stays
+		f.mask()
+	case f.looking && text == f.revealed.Reveal():
+		v.typed = ""
+	}
+	f.s.edited()
+}
+
+// mask hides what is typed or stored.
+func (f *secretField) mask() { f.looking, f.revealed = false, bridge.Secret{} }
+
+// look shows the secret, or masks it again.
+func (f *secretField) look() {
+	v := f.value()
+	switch {
+	case f.looking:
+		f.mask()
+		f.s.notify()
+	case v.typed != "":
+		f.looking = true
+		f.s.notify()
+	default:
+		f.s.u.background(func(ctx context.Context) func() {
+			secret, err := f.s.u.backend.Secret(ctx, f.name)
+			return func() {
+				if err != nil {
+					f.s.u.failed(err)
+					return
+				}
+				f.looking, f.revealed = true, secret
+				f.s.notify()
+			}
+		})
+	}
+}
+
+func (f *secretField) update() {
+	v, e := f.value(), f.entry
+	text := v.typed
+	if text == "" && f.looking && !v.remove {
+		text = f.revealed.Reveal()
+	}
+	if e.Password == f.looking {
+		e.Password = !f.looking
+		e.Refresh()
+	}
+	setText(e, text)
+	placeholder := ""
+	if v.stored && !v.remove {
+		placeholder = bullets
+	}
+	if e.PlaceHolder != placeholder {
+		e.SetPlaceHolder(placeholder)
+	}
+	word := bridge.Say("Show")
+	if f.looking {
+		word = bridge.Say("Hide")
+	}
+	f.showing.setText(f.s.u.say(word))
+	f.showing.Hidden = v.typed == "" && (!v.stored || v.remove)
+	if e.Disabled() != v.fixed {
+		if e.Enable(); v.fixed {
+			e.Disable()
+		}
+	}
+	if f.generating != nil {
+		f.generating.enable(!v.fixed)
+	}
+	if f.removing != nil {
+		f.removing.Hidden = !v.stored || v.fixed || v.remove
+	}
+	f.know(f.about())
+}
+
+// about says where the secret is, or what it is for.
+func (f *secretField) about() bridge.Text {
+	v := f.value()
+	place := f.s.u.say(v.place)
+	switch {
+	case v.fixed:
+		return bridge.Say("It comes from %s, and can be changed only there.", place)
+	case v.remove:
+		return bridge.Say("It is removed when you apply.")
+	case v.typed != "":
+		return bridge.Say("It is stored in %s when you apply.", place)
+	case v.err != nil:
+		return bridge.Say("It cannot be read: %s", strings.TrimSpace(sentence(f.s.u.say(bridge.TextOf(v.err)))+" "+f.s.u.say(bridge.HintOf(v.err))))
+	case v.stored:
+		return bridge.Say("Stored in %s.", place)
+	default:
+		return f.purpose
+	}
+}
+
+// testRows shows what a look at the server has found.
+type testRows struct {
+	composite
+	s     *fieldset
+	lines *fyne.Container
+	shown trialView
+}
+
+// trialView is what is shown of a trial.
+type trialView struct {
+	busy bool
+	rows int
+	took string
+	err  error
+}
+
+func (s *fieldset) testRows() *testRows {
+	t := &testRows{s: s, lines: column(space2)}
+	t.root = layers(newPanel(colorTint, "", radiusControl), inset(11, space3, t.lines))
+	t.ExtendBaseWidget(t)
+	t.Hidden = true
+	return t
+}
+
+func (t *testRows) update() {
+	now := t.s.tested
+	t.Hidden = now.of == "" || now.of != t.s.values.Server
+	view := trialView{now.busy, len(now.report.Rows), now.report.Duration.String(), now.err}
+	if view == t.shown {
+		return
+	}
+	t.shown = view
+	u, lines := t.s.u, []fyne.CanvasObject(nil)
+	add := func(st status, title, seen string, fix bridge.Text) {
+		lines = append(lines, row(space2, 1, newStatus(st, 20), newProse(part{title + "  ", style{bold: true}}, part{seen, style{color: colorMuted}})))
+		if !fix.IsZero() {
+			f := u.fixes()
+			f.set(fix)
+			lines = append(lines, inset(0, 28, f))
+		}
+	}
+	switch {
+	case now.busy:
+		add(statusBusy, u.say(bridge.Say("Looking at the server…")), "", bridge.Text{})
+	case now.err != nil:
+		add(statusBad, sentence(u.say(bridge.TextOf(now.err))), "", bridge.HintOf(now.err))
+	}
+	for _, r := range now.report.Rows {
+		seen := u.say(r.Seen)
+		if !r.Why.IsZero() {
+			seen = sentence(seen) + " " + sentence(u.say(r.Why))
+		}
+		add(statusOf(r.Status), u.say(r.Title), seen, r.Fix)
+	}
+	t.lines.Objects = lines
+	t.relayout()
+}
+
+// installer shows what is to be typed on the server.
+type installer struct {
+	composite
+	s       *fieldset
+	words   *prose
+	problem *fixes
+	kinds   *fyne.Container
+	pills   *chooser
+	code    *codeLine
+	shown   []bridge.Commands
+}
+
+func (s *fieldset) installer() *installer {
+	i := &installer{s: s, words: newProse(), problem: s.u.fixes(), kinds: layers()}
+	i.code = s.u.secretCode("", bridge.Say("Copy with secret"), func() string { return s.commands[s.server].Lines })
+	i.root = column(10, i.words, i.problem, i.kinds, i.code)
+	i.ExtendBaseWidget(i)
+	return i
+}
+
+func (i *installer) update() {
+	s := i.s
+	s.askCommands()
+	address, moved := s.address(s.checked.config, s.u.snapshot.Address)
+	words, t := installWords(s.u.snapshot.Installed, address, moved, s.renewing())
+	var hint bridge.Text
+	has := len(s.commands) > 0
+	switch {
+	case s.secrets[bridge.WebhookSecret].lacking():
+		words, t = bridge.Say("What to type stands here once there is a webhook secret."), neutral
+	case s.checked.unreachable() || !s.checked.errors[bridge.WebhookSecret].IsZero():
+		words, t = bridge.Say("What to type stands here once what is wrong is mended."), neutral
+	case !has && t == neutral && s.noCommands != nil:
+		words, hint = bridge.Say("%s", sentence(s.u.say(bridge.TextOf(s.noCommands)))), bridge.HintOf(s.noCommands)
+	}
+	st := style{color: colorMuted}
+	if t == warn {
+		st = style{color: colorWarn, bold: true}
+	}
+	i.words.set(part{s.u.say(words), st})
+	i.problem.set(hint)
+	i.problem.Hidden = hint.IsZero()
+	i.kinds.Hidden, i.code.Hidden = !has, !has
+	if has && !slices.Equal(i.shown, s.commands) {
+		if !slices.EqualFunc(i.shown, s.commands, func(a, b bridge.Commands) bool { return a.Server == b.Server }) {
+			i.offer()
+		}
+		i.shown = slices.Clone(s.commands)
+	}
+	if has {
+		i.pills.set(s.server)
+		i.code.set(s.commands[s.server].Shown)
+	}
+	i.relayout()
+}
+
+// offer shows the kinds of servers to choose from.
+func (i *installer) offer() {
+	var names []string
+	for _, c := range i.s.commands {
+		names = append(names, c.Server)
+	}
+	i.pills = i.s.u.choicePills(names, func(kind int) {
+		i.s.server = kind
+		i.s.notify()
+	})
+	i.kinds.Objects = []fyne.CanvasObject{i.pills}
+}
+
+// commandList is the user's own commands.
+type commandList struct {
+	composite
+	s     *fieldset
+	lines *fyne.Container
+	items []*commandItem
+	more  *button
+}
+
+// commandItem is one command: its name, what !help says of it, and its answer.
+type commandItem struct {
+	box               *fyne.Container
+	rows              []*formRow
+	name, help, reply *entry
+}
+
+func (s *fieldset) commandList() *commandList {
+	l := &commandList{s: s, lines: column(space3)}
+	l.more = s.u.smallButton(bridge.Say("Add a command"), func() {
+		s.values.Commands = append(slices.Clone(s.values.Commands), config.Command{})
+		s.edited()
+		s.u.window.Canvas().Focus(l.items[len(l.items)-1].name)
+	})
+	l.root = column(10, l.lines, flow(space2, l.more))
+	l.ExtendBaseWidget(l)
+	return l
+}
+
+func (l *commandList) update() {
+	list := l.s.values.Commands
+	if len(l.items) != len(list) {
+		l.items, l.lines.Objects = l.items[:min(len(l.items), len(list))], nil
+		for i := len(l.items); i < len(list); i++ {
+			l.items = append(l.items, l.item(i))
+		}
+		for _, item := range l.items {
+			l.lines.Objects = append(l.lines.Objects, item.box)
+		}
+		l.relayout()
+	}
+	for i, item := range l.items {
+		setText(item.name, list[i].Name)
+		setText(item.help, list[i].Help)
+		setText(item.reply, list[i].Reply)
+		for _, r := range item.rows {
+			l.s.mark(r)
+		}
+	}
+}
+
+func (l *commandList) item(i int) *commandItem {
+	s := l.s
+	entry := func(placeholder bridge.Text, at func(c *config.Command) *string) *entry {
+		e := s.u.entry(placeholder)
+		e.OnChanged = func(text string) {
+			s.values.Commands = slices.Clone(s.values.Commands)
+			*at(&s.values.Commands[i]) = text
+			s.edited()
+		}
+		return e
+	}
+	item := &commandItem{
+		name:  entry(bridge.Say("wifi"), func(c *config.Command) *string { return &c.Name }),
+		help:  entry(bridge.Say("how to get online"), func(c *config.Command) *string { return &c.Help }),
+		reply: entry(bridge.Say("The password is on the fridge, {author}."), func(c *config.Command) *string { return &c.Reply }),
+	}
+	several(item.reply, 2)
+	remove := s.u.button(bridge.Say("Remove"), func() {
+		s.values.Commands = slices.Delete(slices.Clone(s.values.Commands), i, i+1)
+		s.u.window.Canvas().Focus(l.more) // the button may be gone
+		s.edited()
+	})
+	key := func(name string) string { return "handler.command[" + strconv.Itoa(i+1) + "]." + name }
+	item.rows = []*formRow{
+		{key: key("name"), entry: item.name, field: s.u.field(bridge.Say("Command"), bridge.Text{}, item.name, remove)},
+		{key: key("help"), entry: item.help, field: s.u.field(bridge.Say("What !help says of it"), bridge.Text{}, item.help)},
+		{key: key("reply"), entry: item.reply, field: s.u.field(bridge.Say("Its answer"), bridge.Text{}, item.reply)},
+	}
+	item.box = column(space2, item.rows[0].field, item.rows[1].field, item.rows[2].field, newStrut(1, 1, newPanel(colorLine, "", 0)))
+	return item
+}
+
+// choose shows on a chooser what the form has.
+func choose(c *chooser, i int) {
+	if c.selected != i {
+		c.set(i)
+	}
+}

@@ -1,0 +1,178 @@
+package ui
+
+import (
+	"slices"
+
+	"fyne.io/fyne/v2"
+
+	"perch/bridge"
+	"perch/bridge/config"
+)
+
+// reachSection is how Nextcloud reaches this computer: the four ways, and what
+// belongs to the one that is chosen.
+type reachSection struct {
+	composite
+	s     *fieldset
+	ways  *chooser
+	moved *prose // what becomes of the bot that Talk has
+
+	tunnel, named *fyne.Container
+	sorts         *chooser
+	trial         *prose
+	token         *secretField
+	pill          *pill
+	online        *prose
+	mend          *fixes
+
+	local     *fyne.Container
+	addresses []string
+	pills     *fyne.Container
+	chooser   *chooser
+	listens   *prose
+
+	proxy *fyne.Container
+	self  *prose
+}
+
+// tunnelSorts returns the tunnels in the order of their cards.
+func tunnelSorts() []config.TunnelMode {
+	return []config.TunnelMode{config.TunnelQuick, config.TunnelNamed}
+}
+
+// reach returns the section; with detail it has the fields that few need.
+func (s *fieldset) reach(detail bool) *reachSection {
+	r := &reachSection{s: s, moved: newProse()}
+	muted := func(t bridge.Text) *prose { return newProse(part{s.u.say(t), style{color: colorMuted}}) }
+	r.ways = s.u.choiceCards([]choice{
+		reachTunnel: {bridge.Say("Cloudflare tunnel"), bridge.Say("public, no open port")},
+		reachLocal:  {bridge.Say("Same network"), bridge.Say("no network now")},
+		reachProxy:  {bridge.Say("My own proxy"), bridge.Say("an address of yours")},
+		reachSelf:   {bridge.Say("This computer"), bridge.Text{}},
+	}, func(i int) {
+		s.takeReach(reach(i), s.u.backend.LocalAddresses())
+		s.edited()
+	})
+
+	r.sorts = s.u.choiceCards([]choice{
+		{bridge.Say("Quick tunnel"), bridge.Say("a trial, without an account")},
+		{bridge.Say("Named tunnel"), bridge.Say("to stay, with your Cloudflare account")},
+	}, func(i int) {
+		s.values.Tunnel = tunnelSorts()[i]
+		s.edited()
+	})
+	r.trial = muted(bridge.Say("Good to try Perch: Cloudflare gives it another address now and then, and after each the bot must be installed anew. To stay, take a named tunnel; if Nextcloud is in your own network, no tunnel is needed."))
+	hostname := s.text(
+		"tunnel.hostname", bridge.Say("Host name"), bridge.Say("The public host name of the tunnel, as the Cloudflare dashboard has it."),
+		bridge.Say("bot.example.com"), func(v *values) *string { return &v.Hostname },
+	)
+	r.token = s.secretEntry(
+		bridge.TunnelToken, bridge.Say("Tunnel token"),
+		bridge.Say("Paste the whole line that the Cloudflare dashboard shows for the tunnel."), false, false,
+	)
+	r.named = s.section(hostname.field, r.token.field)
+	protocol := s.pick("tunnel.protocol", bridge.Say("Protocol"), bridge.Text{}, []pickOption{
+		{"auto", bridge.Say("QUIC, else HTTP/2")}, {"quic", bridge.Say("QUIC (UDP)")}, {"http2", bridge.Say("HTTP/2 (TCP)")},
+	}, func(v values) string { return v.Protocol }, func(f *form, value string) { f.values.Protocol = value })
+	protocol.field.Hidden = !detail
+	r.pill, r.online, r.mend = newPill("", neutral), newProse(), s.u.fixes()
+	state := s.u.field(bridge.Say("Tunnel now"), bridge.Text{}, column(space2, flow(space2, r.pill), r.online, r.mend))
+	r.tunnel = s.section(r.sorts, r.trial, r.named, protocol.field, state)
+
+	r.pills, r.listens = layers(), newProse()
+	r.local = s.section(
+		s.u.field(
+			bridge.Say("Perch listens at"), bridge.Say("An address of this computer in your network. Talk takes plain http to it, and Perch listens there only while this is chosen."),
+			column(space2, r.pills, r.listens),
+		),
+	)
+	address := s.text(
+		"webhook.public_url", bridge.Say("Public address"), bridge.Text{},
+		bridge.Say("https://bot.example.com"), func(v *values) *string { return &v.PublicURL },
+	)
+	update := address.update
+	address.update = func() {
+		update()
+		address.know(bridge.Say("Your proxy hands it on to %s. If the proxy is another computer, Perch must listen where it reaches this one.", "http://"+s.values.Listen))
+	}
+	r.proxy = s.section(address.field)
+	r.self = muted(bridge.Say("For Nextcloud on this computer: nobody else can reach Perch."))
+
+	r.root = column(space3, r.ways, r.tunnel, r.local, r.proxy, r.self, r.moved)
+	r.ExtendBaseWidget(r)
+	return r
+}
+
+func (r *reachSection) update() {
+	s, v, u := r.s, r.s.values, r.s.u
+	choose(r.ways, int(v.Reach))
+	addresses := u.backend.LocalAddresses()
+	if host := hostOf(v.Listen); v.Reach == reachLocal && host != "" {
+		r.ways.setSubtitle(int(reachLocal), bridge.Say("%s", "http://"+v.Listen))
+	} else if len(addresses) > 0 {
+		r.ways.setSubtitle(int(reachLocal), bridge.Say("%s", "http://"+s.listening(addresses[0])))
+	} else {
+		r.ways.setSubtitle(int(reachLocal), bridge.Say("no network now"))
+	}
+	r.ways.setSubtitle(int(reachSelf), bridge.Say("%s", "http://"+s.listening("127.0.0.1")))
+
+	r.tunnel.Hidden = v.Reach != reachTunnel
+	r.local.Hidden = v.Reach != reachLocal
+	r.proxy.Hidden = v.Reach != reachProxy
+	r.self.Hidden = v.Reach != reachSelf
+	choose(r.sorts, slices.Index(tunnelSorts(), v.Tunnel))
+	r.trial.Hidden, r.named.Hidden = v.Tunnel != config.TunnelQuick, v.Tunnel != config.TunnelNamed
+	r.showTunnel()
+	r.offer(addresses)
+
+	address, moved := s.address(s.checked.config, u.snapshot.Address)
+	words, t := installWords(u.snapshot.Installed, address, moved, false)
+	r.moved.Hidden = !moved || t != warn || len(s.checked.errors) > 0
+	r.moved.set(part{u.say(words), style{color: colorWarn, bold: true}})
+	r.relayout()
+}
+
+// showTunnel shows how the tunnel is.
+func (r *reachSection) showTunnel() {
+	u, now := r.s.u, r.s.u.snapshot.Tunnel
+	words, t := u.tunnelWords(now)
+	same := r.s.checked.config.Tunnel == r.s.base.Tunnel && r.s.exists
+	if !same || words == "" {
+		words, t = u.say(bridge.Say("connects when you apply")), neutral
+		if same {
+			words = u.say(bridge.Say("not connected"))
+		}
+	}
+	r.pill.set(words, t)
+	about := now.Address
+	if now.Phase != "online" {
+		about = u.say(now.Reason)
+	}
+	r.online.set(part{about, style{color: colorMuted}})
+	r.online.Hidden = !same || about == ""
+	r.mend.set(now.Hint)
+	r.mend.Hidden = !same || now.Phase == "online" || now.Hint.IsZero()
+}
+
+// offer shows this computer's addresses to choose from.
+func (r *reachSection) offer(addresses []string) {
+	s, u := r.s, r.s.u
+	if r.chooser == nil || !slices.Equal(addresses, r.addresses) {
+		r.addresses = addresses
+		r.chooser = u.choicePills(addresses, func(i int) {
+			s.listenAt(addresses[i])
+			s.edited()
+		})
+		r.pills.Objects = []fyne.CanvasObject{r.chooser}
+	}
+	choose(r.chooser, slices.Index(addresses, hostOf(s.values.Listen)))
+	r.pills.Hidden = len(addresses) == 0
+	words, c := "", colorBad
+	if wrong := s.checked.errors["webhook.listen"]; len(addresses) == 0 {
+		words, c = u.say(bridge.Say("This computer is in no network now.")), colorWarn
+	} else if !wrong.IsZero() {
+		words = sentence(u.say(wrong))
+	}
+	r.listens.Hidden = words == ""
+	r.listens.set(part{words, style{color: c, size: sizeSmall}})
+}

@@ -1,0 +1,441 @@
+package ui
+
+import (
+	"strconv"
+	"strings"
+
+	"fyne.io/fyne/v2"
+
+	"perch/bridge"
+	"perch/bridge/config"
+)
+
+// The first steps, in their order.
+const (
+	stepServer  = iota
+	stepUsers   // who may write
+	stepReach   // how Nextcloud reaches this computer
+	stepStart   // the secret, and all is saved
+	stepInstall // the bot on the server
+	stepEnable  // it in a conversation
+	stepMessage // the first one
+	firstSteps  // how many there are
+)
+
+// progress says which of the first steps are done. passed are those that a
+// person has said to be done.
+func (f *form) progress(c checked, s bridge.Snapshot, passed [firstSteps]bool) (done [firstSteps]bool) {
+	heard := !s.Last.ReceivedAt.IsZero()
+	right := func(key string) bool { return c.errors[key].IsZero() }
+	secret := f.secrets[bridge.WebhookSecret]
+
+	done[stepServer] = right(serverKey) && f.values.Server != "" && (passed[stepServer] || f.exists)
+	done[stepUsers] = right(usersKey) && len(c.config.Talk.AllowedUsers) > 0 && (passed[stepUsers] || f.exists)
+	done[stepReach] = !c.unreachable() && right(bridge.TunnelToken) && (passed[stepReach] || f.exists)
+	saved := f.exists && c.changes == 0 && secret.known && !secret.lacking() && secret.err == nil
+	done[stepStart] = saved && done[stepServer] && done[stepUsers] && done[stepReach]
+	done[stepInstall] = done[stepStart] && (passed[stepInstall] || heard || s.Installed != "")
+	done[stepEnable] = done[stepInstall] && (passed[stepEnable] || heard)
+	done[stepMessage] = done[stepStart] && heard
+	return done
+}
+
+// next returns the first step that is not done; firstSteps if all are.
+func next(done [firstSteps]bool) int {
+	for i, is := range done {
+		if !is {
+			return i
+		}
+	}
+	return firstSteps
+}
+
+// welcomePage leads through what is needed until the bot answers. It shows the
+// form of the settings, one step at a time, and can be left and found again.
+type welcomePage struct {
+	*fieldset // nil before the page is shown for the first time
+	u         *UI
+	content   *fyne.Container
+	body      *scroller
+	leaving   *button
+	visible   bool
+	stale     bool // not up to date
+
+	steps  [firstSteps]*step
+	passed [firstSteps]bool
+	opened int // the step that a person wants to see again; -1: none
+	done   [firstSteps]bool
+
+	testing  *button
+	results  *testRows
+	reaching *reachSection
+	secret   *prose
+	mend     *fixes
+	starting *button
+	again    *button
+	settings *button
+	trouble  *prose
+	remedy   *fixes
+	tunnel   *fyne.Container
+	pill     *pill
+	install  *installer
+	waiting  *statusShape
+	heard    *prose
+}
+
+func newWelcome(u *UI) *welcomePage {
+	w := &welcomePage{u: u, content: column(space3), opened: -1}
+	w.body = newScroller(inset(18, space5, w.content))
+	w.leaving = u.button(bridge.Say("Later"), func() { u.Show(PageOverview) })
+	return w
+}
+
+// build makes the steps, with the form of the settings.
+func (w *welcomePage) build() {
+	u := w.u
+	settings, is := u.pages[PageSettings].(*settingsPage)
+	if !is {
+		return
+	}
+	w.fieldset = &fieldset{editor: settings.editor, gentle: true}
+	w.steps = [firstSteps]*step{
+		stepServer:  w.step(stepServer, bridge.Say("Your Nextcloud"), w.serverStep()...),
+		stepUsers:   w.step(stepUsers, bridge.Say("Who may write to the bot"), w.usersStep()...),
+		stepReach:   w.step(stepReach, bridge.Say("How Nextcloud reaches this computer"), w.reachStep()...),
+		stepStart:   w.step(stepStart, bridge.Say("A secret between Talk and Perch"), w.startStep()...),
+		stepInstall: w.step(stepInstall, bridge.Say("Install the bot on the server"), w.installStep()...),
+		stepEnable:  w.step(stepEnable, bridge.Say("Enable it in a conversation"), w.enableStep()...),
+		stepMessage: w.step(stepMessage, bridge.Say("Write to it"), w.messageStep()...),
+	}
+	w.content.Objects = []fyne.CanvasObject{newProse(part{
+		u.say(bridge.Say("Perch answers in Nextcloud Talk for you, from this computer. It needs about five minutes, and somebody who may type a command on the server. Nothing is changed there before.")),
+		style{color: colorMuted},
+	})}
+	for _, s := range w.steps {
+		w.content.Objects = append(w.content.Objects, s)
+	}
+	w.views = append(w.views, w.update)
+}
+
+func (w *welcomePage) prose(t bridge.Text) *prose {
+	return newProse(part{w.u.say(t), style{color: colorMuted}})
+}
+
+// onward returns the button that leads to the step after i.
+func (w *welcomePage) onward(i int, label bridge.Text) *button {
+	return w.u.primary(label, func() { w.pass(i) })
+}
+
+// pass goes on from a step, if what it is about is right.
+func (w *welcomePage) pass(i int) {
+	passed := w.passed
+	passed[i] = true
+	if w.progress(w.checked, w.u.snapshot, passed)[i] {
+		w.passed, w.opened = passed, -1
+		w.update()
+		w.focus(next(w.done))
+		return
+	}
+	for _, r := range w.rows {
+		r.tried = r.tried || !r.hidden()
+	}
+	w.update()
+	w.focus(i)
+}
+
+// focus puts the cursor where a step is to be filled in.
+func (w *welcomePage) focus(i int) {
+	if i < firstSteps && w.steps[i].first != nil {
+		w.u.window.Canvas().Focus(w.steps[i].first)
+	}
+}
+
+func (w *welcomePage) serverStep() []fyne.CanvasObject {
+	w.testing, w.results = w.u.button(bridge.Say("Test connection"), w.test), w.testRows()
+	server := w.text(
+		serverKey, bridge.Say("Server address"), bridge.Say("As you open it in the browser."),
+		bridge.Say("https://cloud.example.com"), func(v *values) *string { return &v.Server }, w.testing,
+	)
+	server.entry.OnSubmitted = func(string) { w.pass(stepServer) }
+	return []fyne.CanvasObject{server.entry, server.field, w.results, w.onward(stepServer, bridge.Say("Next"))}
+}
+
+func (w *welcomePage) usersStep() []fyne.CanvasObject {
+	users := w.text(
+		usersKey, bridge.Say("Your user id"), bridge.Say("What you log in to Nextcloud with, not the name that others see. More than one: with commas between. Nobody else is answered."),
+		bridge.Say("alice"), func(v *values) *string { return &v.Users },
+	)
+	users.entry.OnSubmitted = func(string) { w.pass(stepUsers) }
+	return []fyne.CanvasObject{users.entry, users.field, w.onward(stepUsers, bridge.Say("Next"))}
+}
+
+func (w *welcomePage) reachStep() []fyne.CanvasObject {
+	w.reaching = w.reach(false)
+	advice := w.prose(bridge.Say("Talk sends each message to Perch. Is your Nextcloud at home, too? Then take the same network. Is it elsewhere? Then take the tunnel, or a proxy that you have."))
+	return []fyne.CanvasObject{w.reaching.ways, advice, w.reaching, w.onward(stepReach, bridge.Say("Next"))}
+}
+
+func (w *welcomePage) startStep() []fyne.CanvasObject {
+	w.secret, w.mend = newProse(), w.u.fixes()
+	w.starting = w.u.primary(bridge.Say("Make the secret and start"), w.start)
+	w.again = w.u.button(bridge.Say("Try again"), w.lookAtSecrets)
+	w.settings = w.u.button(bridge.Say("Settings"), func() { w.u.Show(PageSettings) })
+	return []fyne.CanvasObject{w.starting, w.secret, w.mend, flow(space2, w.starting, w.again, w.settings)}
+}
+
+func (w *welcomePage) installStep() []fyne.CanvasObject {
+	w.trouble, w.remedy, w.pill, w.install = newProse(), w.u.fixes(), newPill("", neutral), w.installer()
+	typed := w.onward(stepInstall, bridge.Say("I have typed it"))
+	w.tunnel = flow(space2, w.pill)
+	return []fyne.CanvasObject{typed, w.trouble, w.remedy, w.tunnel, w.install, typed}
+}
+
+func (w *welcomePage) enableStep() []fyne.CanvasObject {
+	enabled := w.onward(stepEnable, bridge.Say("It is enabled"))
+	return []fyne.CanvasObject{
+		enabled,
+		w.prose(bridge.Say("In Talk, open the conversation, then Conversation settings › Bots, and enable Perch. Only moderators can. The last command of the step before does the same.")),
+		enabled,
+	}
+}
+
+func (w *welcomePage) messageStep() []fyne.CanvasObject {
+	w.waiting, w.heard = newStatus(statusBusy, 20), newProse()
+	finish := w.u.primary(bridge.Say("To the overview"), func() { w.u.Show(PageOverview) })
+	return []fyne.CanvasObject{finish, row(space2, 1, w.waiting, w.heard), finish}
+}
+
+// start makes a secret if there is none, and saves everything.
+func (w *welcomePage) start() {
+	if s := w.secrets[bridge.WebhookSecret]; s.lacking() {
+		s.typed = w.u.backend.NewSecret().Reveal()
+		w.edited()
+	}
+	w.apply(func() {
+		w.opened = -1
+		w.update()
+		w.focus(next(w.done))
+	})
+}
+
+func (w *welcomePage) object() fyne.CanvasObject { return w.body }
+
+func (w *welcomePage) header() header {
+	h := header{status: statusSkip, title: w.u.say(bridge.Say("First steps"))}
+	if at := next(w.done); at < firstSteps {
+		h.detail = w.u.say(bridge.Say("Step %[1]s of %[2]s", strconv.Itoa(at+1), strconv.Itoa(firstSteps)))
+		h.actions = []fyne.CanvasObject{w.leaving}
+	} else {
+		h.status, h.detail = statusOK, w.u.say(bridge.Say("All is done: the bot has had its first message."))
+	}
+	return h
+}
+
+func (w *welcomePage) shown() {
+	if w.fieldset == nil {
+		w.build()
+	}
+	w.visible, w.stale = true, true
+	w.lookAtSecrets()
+}
+
+func (w *welcomePage) hidden() {
+	w.visible = false
+	w.stopTest()
+	w.reaching.token.mask()
+	w.notify()
+}
+
+func (w *welcomePage) refresh(s bridge.Snapshot) {
+	if w.follow(s) || w.stale {
+		w.update()
+	}
+}
+
+// update shows how far it is.
+func (w *welcomePage) update() {
+	if !w.visible {
+		return
+	}
+	w.stale = false
+	w.reaching.update()
+	w.show()
+	w.results.update()
+	w.testing.enable(!w.tested.busy && w.checked.errors[serverKey].IsZero())
+	w.install.update()
+	w.updateStart()
+	w.updateInstall()
+	w.updateMessage()
+
+	w.done = w.progress(w.checked, w.u.snapshot, w.passed)
+	at, open := next(w.done), w.opened
+	if open < 0 || open > at {
+		open = at
+	}
+	if at == firstSteps && w.opened < 0 {
+		open = stepMessage
+	}
+	summaries := w.summaries()
+	for i, s := range w.steps {
+		s.show(w.done[i], i == at, i == open, i < at && i != open, summaries[i])
+	}
+	w.body.fit()
+	w.u.refreshHeader()
+}
+
+// summaries returns what is said of the steps that are done.
+func (w *welcomePage) summaries() (said [firstSteps]string) {
+	u, c, s := w.u, w.checked.config, w.u.snapshot
+	said[stepServer] = c.Talk.BaseURL
+	said[stepUsers] = strings.Join(c.Talk.AllowedUsers, ", ")
+	said[stepReach] = w.reaching.ways.options[w.values.Reach].title.text
+	if address, _ := w.address(c, s.Address); address != "" {
+		said[stepReach] += " · " + address
+	}
+	if place := w.secrets[bridge.WebhookSecret].place; !place.IsZero() {
+		said[stepStart] = u.say(bridge.Say("Stored in %s.", u.say(place)))
+	}
+	if !s.Last.ReceivedAt.IsZero() {
+		said[stepMessage] = s.Last.Author.String() + " · " + s.Last.Room.String() + " · " + u.when(s.Last.ReceivedAt)
+	}
+	return said
+}
+
+// updateStart says what there is to save, or why that does not go.
+func (w *welcomePage) updateStart() {
+	u, s := w.u, w.secrets[bridge.WebhookSecret]
+	place := u.say(s.place)
+	var words, hint bridge.Text
+	c, label := colorMuted, bridge.Say("Save and start")
+	switch {
+	case s.err != nil:
+		words, c, hint = bridge.Say("%s", sentence(u.say(bridge.TextOf(s.err)))), colorBad, bridge.HintOf(s.err)
+	case !s.known:
+		words = bridge.Say("Looking for the secret…")
+	case s.lacking():
+		words = bridge.Say("Talk and Perch know each other by a secret. Perch makes one and keeps it in %s; it stands in no file.", place)
+		label = bridge.Say("Make the secret and start")
+	case s.fixed:
+		words = bridge.Say("Talk and Perch know each other by a secret. It comes from %s.", place)
+	default:
+		words = bridge.Say("Talk and Perch know each other by a secret. There is one in %s already.", place)
+	}
+	others := 0
+	for key := range w.checked.errors {
+		if key != serverKey && key != usersKey {
+			others++
+		}
+	}
+	if others > 0 && !w.checked.unreachable() {
+		words, c = bridge.Say("Something else in the settings needs attention first."), colorBad
+	}
+	w.settings.Hidden = others == 0
+	w.secret.set(part{u.say(words), style{color: c}})
+	w.mend.set(hint)
+	w.mend.Hidden = hint.IsZero()
+	w.again.Hidden = s.err == nil
+	w.starting.setText(u.say(label))
+	w.starting.enable(!w.saving && s.known && s.err == nil && len(w.checked.errors) == 0 && (w.checked.changes > 0 || s.lacking()))
+}
+
+// updateInstall says why the bot does not run, if it does not.
+func (w *welcomePage) updateInstall() {
+	u, s := w.u, w.u.snapshot
+	failed := s.State == bridge.StateFailed
+	w.trouble.Hidden, w.remedy.Hidden = !failed, !failed || s.Fix.IsZero()
+	if failed {
+		w.trouble.set(part{sentence(u.say(s.Title)) + " ", style{color: colorBad, bold: true}}, part{sentence(u.say(s.Detail)), style{color: colorBad}})
+		w.remedy.set(s.Fix)
+	}
+	words, t := u.tunnelWords(s.Tunnel)
+	w.tunnel.Hidden = words == "" || w.checked.config.Tunnel.Mode == config.TunnelOff
+	w.pill.set(words, t)
+}
+
+// updateMessage says whether there was a message.
+func (w *welcomePage) updateMessage() {
+	u, last := w.u, w.u.snapshot.Last
+	if last.ReceivedAt.IsZero() {
+		h := w.checked.config.Handler
+		try := "hello"
+		if h.Kind == config.Commands {
+			try = h.Prefix + "ping"
+		}
+		w.waiting.set(statusBusy)
+		w.heard.set(part{u.say(bridge.Say("Write %s in the conversation. Perch waits for it here.", try)), style{}})
+		return
+	}
+	w.waiting.set(statusOK)
+	w.heard.set(part{u.say(bridge.Say("%s wrote in %s at %s. The bot is in service.", last.Author.String(), last.Room.String(), u.when(last.ReceivedAt))), style{}})
+}
+
+// step is one of the first steps: a card that shows what it is about while it is
+// open, else what came of it.
+type step struct {
+	composite
+	ground  *panel
+	number  *fyne.Container
+	tick    *statusShape
+	circle  *panel
+	digit   *line
+	title   *line
+	summary *line
+	change  *button
+	inside  *fyne.Container
+	first   fyne.Focusable // where it is to be filled in; can be nil
+}
+
+// step returns a step; of its objects the first is what gets the cursor.
+func (w *welcomePage) step(i int, title bridge.Text, objects ...fyne.CanvasObject) *step {
+	s := &step{
+		ground: newPanel(colorCard, colorLine, radiusCard), circle: newPanel(colorTint, "", 12),
+		digit: newWhole(strconv.Itoa(i+1), style{color: colorMuted, size: sizeSmall, bold: true}), tick: newStatus(statusOK, 24),
+		title: newLine(w.u.say(title), style{bold: true}), summary: newLine("", style{color: colorMuted, size: sizeSmall}),
+	}
+	s.first, _ = objects[0].(fyne.Focusable)
+	s.digit.align = fyne.TextAlignCenter
+	s.number = newStrut(24, 24, layers(s.circle, s.digit))
+	label := bridge.Say("Change")
+	if i > stepReach {
+		label = bridge.Say("Show")
+	}
+	s.change = w.u.smallButton(label, func() {
+		w.opened = i
+		w.update()
+		w.focus(i)
+	})
+	objects = objects[1:]
+	if last := len(objects) - 1; last >= 0 {
+		if b, is := objects[last].(*button); is {
+			objects[last] = flow(space2, b)
+		}
+	}
+	s.inside = w.section(objects...)
+	s.root = layers(s.ground, inset(13, 17, column(
+		space3, row(space3, 1, layers(s.number, s.tick), column(1, s.title, s.summary), s.change), s.inside,
+	)))
+	s.ExtendBaseWidget(s)
+	return s
+}
+
+// show shows the step: is it done, the next one, open, and can it be opened
+// again.
+func (s *step) show(done, current, open, reopen bool, summary string) {
+	s.number.Hidden, s.tick.Hidden = done, !done
+	s.inside.Hidden = !open
+	s.change.Hidden = !reopen
+	s.summary.Hidden = open || !done || summary == ""
+	s.summary.set(summary)
+	circle, digit, title, stroke := colorTint, colorMuted, colorMuted, colorLine
+	if current {
+		circle, digit, stroke = colorAccentGround, colorAccent, colorAccent
+	}
+	if current || open || done {
+		title = colorText
+	}
+	s.circle.set(circle, "")
+	s.digit.set(s.digit.text, style{color: digit, size: sizeSmall, bold: true})
+	s.title.set(s.title.text, style{color: title, bold: true})
+	s.ground.set(colorCard, stroke)
+	s.relayout()
+}
