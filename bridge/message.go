@@ -89,7 +89,7 @@ type Message struct {
 	Attachments []Attachment         `json:"attachments,omitempty"`
 	InReplyTo   *Message             `json:"in_reply_to,omitempty"` // the message this one quotes; at most one deep
 	Event       string               `json:"event,omitempty"`       // KindSystem: "message_edited", …; KindReaction…: the emoji
-	Nonce       string               `json:"nonce,omitempty"`       // X-Nextcloud-Talk-Random; empty only where signatures are off
+	Nonce       string               `json:"nonce,omitempty"`       // X-Nextcloud-Talk-Random; empty where signatures are off, and of a message that was fetched
 	Backend     string               `json:"backend,omitempty"`     // X-Nextcloud-Talk-Backend: the server's own idea of its address; not signed
 	SentAt      time.Time            `json:"sent_at,omitzero"`      // zero where Talk does not say: all Activity Streams webhooks
 	ReceivedAt  time.Time            `json:"received_at"`

@@ -885,7 +885,7 @@ func TestStopLetsRequestsEnd(t *testing.T) {
 			defer slow.Close()
 			r := prepare(t, tunneltest.New(t), over(protocol), func(o *tunnel.Options) { o.Origin = slow.URL }).run()
 			r.online()
-			answered := make(chan string)
+			answered := make(chan string, 1)
 			go func() {
 				_, answer, _ := r.visit(http.MethodPost, "/webhook", "")
 				answered <- answer
@@ -895,7 +895,8 @@ func TestStopLetsRequestsEnd(t *testing.T) {
 			r.edge.Wait(0) // It has unregistered: with a grace of 0 it would not.
 			select {
 			case answer := <-answered:
-				t.Fatalf("the visitor gets %q too early", answer)
+				t.Errorf("the visitor gets %q too early", answer)
+				answered <- answer
 			case <-time.After(300 * time.Millisecond):
 			}
 			close(end)

@@ -139,8 +139,8 @@ func (p *doctorPage) begin() {
 
 // stop ends a run; what it has found stays.
 func (p *doctorPage) stop() {
+	p.take() // before: what is under way fails for the stop
 	p.run.stop()
-	p.take()
 	p.run = nil
 	p.show()
 }

@@ -252,7 +252,9 @@ func (b *fakeBackend) Watch(ctx context.Context, batch func(events []bridge.Even
 		case <-ctx.Done():
 			return nil
 		case events := <-c:
-			batch(events, 0)
+			if len(events) > 0 {
+				batch(events, 0)
+			}
 		}
 	}
 }
@@ -266,6 +268,7 @@ func (b *fakeBackend) publish(events ...bridge.Event) int {
 	b.mu.Unlock()
 	for _, w := range watchers {
 		w <- events
+		w <- nil // taken when they are done with
 	}
 	return len(watchers)
 }

@@ -476,7 +476,7 @@ type bubble struct {
 const (
 	bubbleSide  = 12
 	bubbleAbove = 8
-	pillBelow   = 12 // how far a reaction hangs out of the bubble
+	pillBelow   = 14 // how far a reaction hangs out of the bubble
 )
 
 func newBubble(l bridge.Line, heading string) *bubble {
@@ -493,8 +493,8 @@ func newBubble(l bridge.Line, heading string) *bubble {
 	objects := []fyne.CanvasObject{newPanel(ground, "", radiusCard), inset(bubbleAbove, bubbleSide, column(1, above, words))}
 	if l.Reaction != "" {
 		b.pill = layers(
-			newPanel(colorCard, colorLine, pillHeight/2+1),
-			inset(0, 7, newStrut(0, pillHeight+2, newWhole(l.Reaction, style{size: sizeSmall}))),
+			newPanel(colorTint, colorLine, pillHeight/2+1),
+			inset(0, 7, newStrut(0, pillHeight+2, newWhole(l.Reaction, style{}))),
 		)
 		objects = append(objects, b.pill)
 	}

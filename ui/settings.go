@@ -28,7 +28,7 @@ type settingsPage struct {
 
 	testing  *button
 	results  *testRows
-	secrets  []*secretField
+	masked   []*secretField
 	reaching *reachSection
 
 	install     *installer
@@ -96,7 +96,7 @@ func (p *settingsPage) nextcloud() *card {
 	as := p.pick("channels_config.nextcloud_talk.reply_as", bridge.Say("Replies are by"), bridge.Text{}, []pickOption{
 		{string(config.Bot), bridge.Say("the bot")}, {string(config.User), bridge.Say("you, with the app token")},
 	}, func(v values) string { return string(v.ReplyAs) }, func(f *form, value string) { f.values.ReplyAs = config.ReplyAs(value) })
-	p.secrets = append(p.secrets, secret, token)
+	p.masked = append(p.masked, secret, token)
 	return p.u.card(
 		bridge.Say("Nextcloud"), server.field, p.results, users.field, secret.field, token.field, as.field,
 	)
@@ -176,7 +176,7 @@ func (p *settingsPage) hidden() {
 	p.visible = false
 	p.stopTest()
 	p.handler.stop()
-	for _, s := range append(p.secrets, p.reaching.token, p.handler.token, p.handler.secret) {
+	for _, s := range append(p.masked, p.reaching.token, p.handler.token, p.handler.secret) {
 		s.mask()
 	}
 	p.notify()
@@ -272,7 +272,7 @@ func (p *settingsPage) askInstall() {
 // undo forgets what is not saved.
 func (p *settingsPage) undo() {
 	p.revert()
-	for _, s := range p.secrets {
+	for _, s := range p.masked {
 		s.mask()
 	}
 	p.edited()

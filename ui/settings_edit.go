@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"perch/bridge"
@@ -30,7 +29,7 @@ type editor struct {
 	commands   []bridge.Commands // that install the bot of the form
 	noCommands error             // why there are none
 	server     int               // which of the commands are shown
-	askedFor   string            // what the commands were asked for
+	askedFor   question          // what the commands were asked for
 	stopAsking context.CancelFunc
 }
 
@@ -49,6 +48,15 @@ type view struct {
 	tunnel             bridge.TunnelState
 	last               time.Time
 	addresses          []string // of this computer
+}
+
+// question is all that the answer of Settings.Occ hangs on.
+type question struct {
+	webhook                 config.Webhook
+	tunnel                  config.Tunnel
+	address, installed      string
+	wrong, renewing, stored bool
+	typed                   string // secret
 }
 
 // trial is a look at the server.
@@ -83,12 +91,20 @@ func (e *editor) follow(s bridge.Snapshot) (changed bool) {
 	now := view{s.State, s.Fix, s.Address, s.Installed, s.Tunnel, s.Last.ReceivedAt, e.u.backend.LocalAddresses()}
 	changed = !reflect.DeepEqual(now, e.seen)
 	e.seen = now
-	if read := e.look(); !e.saving && !reflect.DeepEqual(read, e.read) {
-		e.read, changed = read, true
-		e.rebase(read.config, read.problems, read.exists, read.login)
-		e.checked = e.check(e.u.backend.CheckSecret)
+	return e.reread() || changed
+}
+
+// reread takes note of settings that were changed elsewhere, and reports
+// whether they were.
+func (e *editor) reread() bool {
+	read := e.look()
+	if e.saving || reflect.DeepEqual(read, e.read) {
+		return false
 	}
-	return changed
+	e.read = read
+	e.rebase(read.config, read.problems, read.exists, read.login)
+	e.checked = e.check(e.u.backend.CheckSecret)
+	return true
 }
 
 // edited is to be called when the form has changed.
@@ -178,6 +194,9 @@ func (e *editor) place() (place bridge.Text, err error) {
 
 // apply saves the form, if it is right, and then calls done.
 func (e *editor) apply(done func()) {
+	if e.reread() {
+		e.notify()
+	}
 	if e.saving || !e.checked.ready() {
 		return
 	}
@@ -222,7 +241,7 @@ func (e *editor) apply(done func()) {
 			}
 			e.read = e.look()
 			e.rebase(e.read.config, e.read.problems, e.read.exists, e.read.login)
-			e.askedFor = ""
+			e.askedFor = question{}
 			e.edited()
 			if err != nil {
 				e.u.failed(err)
@@ -299,11 +318,7 @@ func (e *editor) askCommands() {
 		return
 	}
 	wrong := secret.lacking() || e.checked.unreachable() || !e.checked.errors[bridge.WebhookSecret].IsZero()
-	address, _ := e.address(c, s.Address)
-	key := strings.Join([]string{
-		address, s.Address, s.Installed, string(c.Tunnel.Mode), strconv.FormatBool(wrong), strconv.FormatBool(e.renewing()),
-		strconv.FormatBool(secret.stored), secret.typed,
-	}, " ")
+	key := question{c.Webhook, c.Tunnel, s.Address, s.Installed, wrong, e.renewing(), secret.stored && !secret.remove, secret.typed}
 	if key == e.askedFor {
 		return
 	}

@@ -307,7 +307,7 @@ func (f *form) config() (c config.Config, wrong map[string]bridge.Text) {
 	c.Handler = f.handler(wrong)
 	if v.Keep != f.saved.Keep {
 		if err := c.Journal.Keep.UnmarshalText([]byte(strings.TrimSpace(v.Keep))); err != nil {
-			wrong["journal.keep"] = bridge.TextOf(err)
+			wrong["journal.keep"] = unquoted(bridge.TextOf(err))
 		}
 	}
 	c.Journal.StoreText = v.StoreText
@@ -331,7 +331,7 @@ func (f *form) handler(wrong map[string]bridge.Text) config.Handler {
 	h.Quote, h.Silent, h.Ack, h.OnError = v.Quote, v.Silent, v.Ack, v.OnError
 	if v.Timeout != f.saved.Timeout {
 		if err := h.Timeout.UnmarshalText([]byte(strings.ReplaceAll(v.Timeout, " ", ""))); err != nil {
-			wrong["handler.timeout"] = bridge.TextOf(err)
+			wrong["handler.timeout"] = unquoted(bridge.TextOf(err))
 		}
 	}
 	if hasFiles(v.Kind) {
@@ -462,7 +462,12 @@ func inForm(p config.Problem, c config.Config) bridge.Text {
 	case p.Key == "handler.command" && len(c.Handler.Command) == 1 && strings.Contains(c.Handler.Command[0], " "):
 		return bridge.Say("is a single word as it is in quotes: leave them out")
 	}
-	t := p.Text
+	return unquoted(p.Text)
+}
+
+// unquoted takes away the quotes that the example at the end of t has in
+// config.toml.
+func unquoted(t bridge.Text) bridge.Text {
 	if n := len(t.Args); n > 0 && strings.HasSuffix(t.Format, "such as %s") {
 		t.Args = slices.Clone(t.Args)
 		t.Args[n-1] = strings.Trim(t.Args[n-1], `"`)

@@ -284,6 +284,9 @@ func (h *handlerSection) askModels() {
 		if err == nil || bridge.CodeOf(err) == bridge.CodeNotFound {
 			models, err = s.u.backend.Models(ctx, handler, secret)
 		}
+		if err != nil {
+			models = nil
+		}
 		return func() {
 			h.stop()
 			h.listed = of

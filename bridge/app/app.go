@@ -62,6 +62,8 @@ type App struct {
 	server    atomic.Pointer[server] // as it answered last; nil: it was not asked yet
 	reload    chan struct{}          // asks for the settings to be read again
 	refresh   chan struct{}          // asks for the server's capabilities to be read again
+	away      atomic.Bool            // messages may have been missed since they were last fetched
+	fetch     chan struct{}          // asks for missed messages to be fetched
 
 	tunnel     atomic.Pointer[tunnel.Tunnel]      // nil: none is open
 	tunnelSeen atomic.Pointer[bridge.TunnelState] // as it was last heard of
@@ -108,6 +110,7 @@ func open(ctx context.Context, o Options) (*App, error) {
 		started:  time.Now(),
 		reload:   make(chan struct{}, 1),
 		refresh:  make(chan struct{}, 1),
+		fetch:    make(chan struct{}, 1),
 		retunnel: make(chan struct{}, 1),
 		moved:    make(chan struct{}, 1),
 		instance: newInstance(),
@@ -116,6 +119,7 @@ func open(ctx context.Context, o Options) (*App, error) {
 		a.Getenv = func(string) string { return "" }
 	}
 	a.maxLength.Store(talk.DefaultMaxLength)
+	a.away.Store(true)
 	if a.lock, err = takeHome(o.Home); err != nil {
 		return nil, err
 	}
@@ -179,6 +183,7 @@ func (a *App) Run(ctx context.Context) error {
 	a.services.Add(service{"journal", a.journal.Watch})
 	a.services.Add(service{"retention", a.keepTidy})
 	a.services.Add(service{"capabilities", a.keepCapabilities})
+	a.services.Add(service{"missed", a.keepMissed})
 	a.services.Add(service{"tunnel", a.keepTunnel})
 	a.services.Add(service{"wake", func(ctx context.Context) error {
 		wake.Watch(ctx, func(why wake.Reason) { a.woke(string(why)) })
@@ -243,6 +248,16 @@ func (l *listener) close() {
 	}
 }
 
+// intake returns what decides which messages are handled, and stores them.
+func (a *App) intake(j pipeline.Journal) *pipeline.Intake {
+	return &pipeline.Intake{
+		Journal: j,
+		Access:  func(room string) pipeline.Access { return a.current.Load().access(room) },
+		Queue:   func(m bridge.Message) (int, bool) { return a.current.Load().router.Queue(m) },
+		Sink:    a.Bus,
+	}
+}
+
 // serve begins to answer on l.
 func (a *App) serve(l *listener) {
 	handler := webhook.NewHandler(webhook.Options{
@@ -261,13 +276,8 @@ func (a *App) serve(l *listener) {
 			}
 			return m, err
 		},
-		Intake: noting{a, &pipeline.Intake{
-			Journal: a.journal,
-			Access:  func(room string) pipeline.Access { return a.current.Load().access(room) },
-			Queue:   func(m bridge.Message) (int, bool) { return a.current.Load().router.Queue(m) },
-			Sink:    a.Bus,
-		}},
-		Sink: a.Bus,
+		Intake: noting{a, a.intake(a.journal)},
+		Sink:   a.Bus,
 	})
 	a.Bus.Publish(bridge.Event{
 		Stage: bridge.StageApp,
@@ -388,9 +398,10 @@ func (a *App) known() talk.Capabilities {
 }
 
 // keepCapabilities asks the server how long a message may be: at the start,
-// after each change of the settings, and every six hours.
+// after each change of the settings, and every six hours. When the server
+// answers, what was missed meanwhile can be fetched.
 func (a *App) keepCapabilities(ctx context.Context) error {
-	const usual, soon = 6 * time.Hour, 5 * time.Minute
+	const usual, soon = 6 * time.Hour, time.Minute
 	for {
 		next := usual
 		asked, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -398,8 +409,12 @@ func (a *App) keepCapabilities(ctx context.Context) error {
 		cancel()
 		if err == nil {
 			a.maxLength.Store(int64(caps.MaxLength))
+			request(a.fetch)
 		} else if caps, next = a.known(), soon; ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if err != nil {
+			a.away.Store(true)
 		}
 		a.server.Store(&server{caps, err})
 		a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Level: slog.LevelDebug, Title: bridge.Say("The server was asked what it can do")})

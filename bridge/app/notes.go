@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"perch/bridge"
 	"perch/bridge/config"
@@ -18,6 +19,8 @@ const (
 	noteInstance  = "instance"  // of the process that listened last, and its id
 	noteBackend   = "backend"   // what the server called itself in the last webhook
 	noteInstalled = "installed" // our address when the last webhook came: the one that Talk has
+	noteJoined    = "joined "   // and a room's token: when the bot was enabled there
+	noteLeft      = "left "     // and a room's token: when the bot was disabled there
 )
 
 // newInstance returns a name for this process that no other has.
@@ -33,8 +36,8 @@ type notes struct {
 	last map[string]string
 }
 
-// noting is an Intake that notes where accepted webhooks come from and at
-// which address.
+// noting is an Intake that notes where accepted webhooks come from, at which
+// address, and when the bot was enabled and disabled.
 type noting struct {
 	*App
 	bridge.Intake
@@ -53,6 +56,13 @@ func (n noting) Accept(ctx context.Context, m bridge.Message) error {
 	}
 	if m.Backend != "" {
 		n.note(ctx, noteBackend, m.Backend)
+	}
+	switch when := m.ReceivedAt.Format(time.RFC3339Nano); m.Kind {
+	case bridge.KindJoined:
+		n.note(ctx, noteJoined+m.Room.Token, when)
+	case bridge.KindLeft:
+		n.note(ctx, noteLeft+m.Room.Token, when)
+	default:
 	}
 	return nil
 }

@@ -176,6 +176,10 @@ func (a *App) seeTunnel(s tunnel.State) {
 	}
 	a.Bus.Publish(e)
 	request(a.moved)
+	if s.Phase == tunnel.Online && (before == nil || before.Phase != string(tunnel.Online)) {
+		a.away.Store(true) // nothing could come in before
+		request(a.refresh)
+	}
 }
 
 // stateOf returns how a tunnel is, for a person.
@@ -252,12 +256,13 @@ func (a *App) address() string {
 }
 
 // woke makes sure of every connection, after the computer slept or its network
-// changed.
+// changed, and has what was missed fetched when the server answers.
 func (a *App) woke(why string) {
 	a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Level: slog.LevelDebug, Title: bridge.Say("The connections are looked at again"), Cause: why})
 	if t := a.tunnel.Load(); t != nil {
 		t.Wake()
 	}
+	a.away.Store(true)
 	request(a.refresh)
 }
 

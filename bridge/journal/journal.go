@@ -342,6 +342,10 @@ func (j *Journal) recover(broken *database, cause error) (*database, error) {
 	return db, j.load(ctx, db)
 }
 
+// metaBegun is the name of the time when the file replaced a damaged one: what
+// came before may have been handled, also where nothing is known of it.
+const metaBegun = "begun"
+
 // replace sets the damaged file aside and begins a new one with what waits in
 // the old.
 func (j *Journal) replace(ctx context.Context, cause error) (*database, error) {
@@ -357,6 +361,9 @@ func (j *Journal) replace(ctx context.Context, cause error) (*database, error) {
 		return nil, err
 	}
 	messages, replies := salvage(ctx, db, aside)
+	if err := db.setMeta(ctx, metaBegun, strconv.FormatInt(millis(j.now()), 10)); err != nil {
+		return nil, errors.Join(err, db.close())
+	}
 	err = &bridge.Error{
 		Code:  bridge.CodeInternal,
 		Text:  bridge.Say("The journal was damaged"),

@@ -57,7 +57,7 @@ CREATE TABLE event (
 	body  BLOB NOT NULL                 -- bridge.Event as JSON
 ) STRICT;
 
--- Single values: hold, resumed, salt, settings, waiting.
+-- Single values: begun, hold, resumed, salt, settings, waiting.
 CREATE TABLE meta (
 	key   TEXT PRIMARY KEY,
 	value TEXT NOT NULL

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strconv"
 	"time"
 
 	"perch/bridge"
@@ -104,4 +106,86 @@ func (j *Journal) Rooms(ctx context.Context) (rooms []bridge.Room, err error) {
 		rooms, err = append(rooms, room), errors.Join(err, roomErr)
 	}
 	return rooms, j.explain(err)
+}
+
+// Heard is a conversation that messages came from.
+type Heard struct {
+	Room  bridge.Room
+	Last  time.Time // when the last of its messages came; zero: it is not kept
+	After string    // id of a message; what was written since Since has a higher one
+	Since time.Time // the time that was asked for, or when a damaged journal was replaced, if that was later
+}
+
+const heard = `SELECT room, max(received), COALESCE(max(CASE WHEN received < ?2 THEN message END), min(message)) FROM (
+		SELECT room, received, CAST(message AS INTEGER) AS message FROM inbox JOIN server ON server.id = inbox.server WHERE url = ?1` + isNumber + `
+		UNION ALL
+		SELECT room, 0, message FROM seen JOIN server ON server.id = seen.server WHERE url = ?1)
+	GROUP BY room ORDER BY max(received) DESC, room LIMIT ?3`
+
+// Heard returns the conversations of a server that messages came from, at most
+// so many, those with the latest messages first, and where in them to look for
+// what was written since the given time.
+func (j *Journal) Heard(ctx context.Context, server string, since time.Time, most int) (all []Heard, err error) {
+	db := j.writer.current()
+	begun, err := db.meta(ctx, metaBegun)
+	if err != nil {
+		return nil, j.explain(err)
+	}
+	from := since
+	if ms, err := strconv.ParseInt(begun, 10, 64); err == nil && fromMillis(ms).After(since) {
+		from = fromMillis(ms)
+	}
+	err = db.each(ctx, heard, func(scan scanner) error {
+		h := Heard{Since: from}
+		var last int64
+		err := scan(&h.Room.Token, &last, &h.After)
+		if last != 0 {
+			h.Last = fromMillis(last)
+		}
+		all = append(all, h)
+		return err
+	}, server, millis(since), most)
+	for i := range all {
+		var roomErr error
+		all[i].Room, roomErr = j.room(ctx, all[i].Room.Token)
+		err = errors.Join(err, roomErr)
+	}
+	return all, j.explain(err)
+}
+
+const known = `SELECT value FROM json_each(?3) WHERE
+	EXISTS (SELECT 1 FROM inbox WHERE server = ?1 AND room = ?2 AND message = value)
+	OR EXISTS (SELECT 1 FROM outbox WHERE room = ?2 AND message = value)
+	OR value IN (SELECT body ->> '$.message_id' FROM event WHERE room = ?2 AND body ->> '$.stage' = 'intake')`
+
+// Unknown returns those of messages, which are of one room, that are news: they
+// are not stored and were not removed by Prune, no reply was posted as one of
+// them, and no event tells why one was turned away.
+func (j *Journal) Unknown(ctx context.Context, messages []bridge.Message) ([]bridge.Message, error) {
+	if len(messages) == 0 {
+		return nil, nil
+	}
+	ids := make([]string, len(messages))
+	for i, m := range messages {
+		ids[i] = m.Key.ID
+	}
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return nil, err
+	}
+	here := messages[0].Key
+	server, err := j.server(ctx, here.Server)
+	if err != nil {
+		return nil, j.explain(err)
+	}
+	old := map[string]bool{}
+	err = j.writer.current().each(ctx, known, func(scan scanner) error {
+		var id string
+		err := scan(&id)
+		old[id] = true
+		return err
+	}, server, here.Room, string(list))
+	return slices.DeleteFunc(slices.Clone(messages), func(m bridge.Message) bool {
+		return old[m.Key.ID] || j.isPruned(server, m.Key)
+	}), j.explain(err)
 }

@@ -158,6 +158,13 @@ func (s *Server) chatMessage(r *room, m *message, viewer *participant) object {
 func (s *Server) getChat(r *request) answer {
 	limit := min(max(r.number("limit", 100), 1), 200)
 	known, future := r.number("lastKnownMessageId", 0), r.number("lookIntoFuture", 1) == 1
+	if future && r.number("setReadMarker", 1) == 1 {
+		s.mu.Lock()
+		if _, p := s.member(r); p != nil {
+			p.lastRead = max(p.lastRead, known)
+		}
+		s.mu.Unlock()
+	}
 	if r.yes("includeLastKnown") && known > 0 {
 		if future {
 			known--

@@ -294,6 +294,35 @@ func TestChatHistoryPages(t *testing.T) {
 	}
 }
 
+// As in Talk, who asks for what comes has read what came before, unless that is
+// asked for otherwise; who asks for what was has not.
+func TestReadMarker(t *testing.T) {
+	s, room, _ := kitchen(t, Options{}, silent)
+	for range 3 {
+		if _, err := s.Post(t.Context(), room, "alice", "hello"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bob := s.AppToken("bob")
+	for _, c := range []struct {
+		query string
+		want  int
+	}{
+		{"lookIntoFuture=0", 2},
+		{"lookIntoFuture=0&lastKnownMessageId=5", 2},
+		{"lookIntoFuture=1&timeout=0&lastKnownMessageId=4&setReadMarker=0", 2},
+		{"lookIntoFuture=1&timeout=0&lastKnownMessageId=4", 4},
+		{"lookIntoFuture=1&timeout=0&lastKnownMessageId=3&setReadMarker=1", 4},
+	} {
+		ask(t, s, http.MethodGet, talk+"/v1/chat/"+room+"?"+c.query, bob, "")
+		s.mu.Lock()
+		if got := s.room(room).participant(actorUser, "bob").lastRead; got != c.want {
+			t.Errorf("after %s bob has read up to %d, want %d", c.query, got, c.want)
+		}
+		s.mu.Unlock()
+	}
+}
+
 func TestLongPollAnswersWhenAMessageComes(t *testing.T) {
 	s, room, _ := kitchen(t, Options{}, silent)
 	type polled struct {

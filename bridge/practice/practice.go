@@ -53,6 +53,8 @@ type Options struct {
 	TrustedDomains []string      // hosts besides localhost that requests may name
 	Talk23         bool          // tell bots of files, polls and locations as Talk 23 does: as a message
 	Admin          bool          // the administrator "admin" exists
+
+	Now func() time.Time // the server's clock; time.Now by default
 }
 
 // Server is a running practice server. Its goroutines end with Close.
@@ -133,6 +135,9 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	if opts.WebhookTimeout <= 0 {
 		opts.WebhookTimeout = 5 * time.Second
 	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
 	host, _, err := net.SplitHostPort(opts.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("practice: address %q: %w", opts.Addr, err)
@@ -153,7 +158,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 			MaxIdleConnsPerHost: 8,
 			IdleConnTimeout:     30 * time.Second,
 		}},
-		now:      time.Now,
+		now:      opts.Now,
 		random:   randomText,
 		changed:  make(chan struct{}),
 		tokens:   map[string]*user{},

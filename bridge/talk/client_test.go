@@ -920,7 +920,7 @@ func TestFindByRef(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, map[string]http.HandlerFunc{
 				"/ocs/v2.php/apps/spreed/api/v1/chat/knzaftd5": func(w http.ResponseWriter, r *http.Request) {
-					want := url.Values{"format": {"json"}, "lookIntoFuture": {"0"}, "limit": {"100"}, "setReadMarker": {"0"}, "noStatusUpdate": {"1"}}
+					want := url.Values{"format": {"json"}, "lookIntoFuture": {"0"}, "limit": {"100"}, "setReadMarker": {"0"}, "noStatusUpdate": {"1"}, "markNotificationsAsRead": {"0"}}
 					if diff := cmp.Diff(want, r.URL.Query()); diff != "" || r.Method != http.MethodGet || r.Header.Get("Authorization") != "Bearer "+appToken {
 						t.Errorf("%s %s (-want +got):\n%s", r.Method, r.RequestURI, diff)
 					}

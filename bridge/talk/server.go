@@ -106,47 +106,65 @@ type chatMessage struct {
 // of CodeUnauthorized if there is no app token, or a wrong one, and of
 // CodeNotFound if its user is not in the conversation.
 func (c *Client) FindByRef(ctx context.Context, roomToken, ref string) (messageID string, found bool, err error) {
+	page, _, err := c.history(ctx, roomToken, 0)
+	for _, data := range page {
+		var m chatMessage
+		if json.Unmarshal(data, &m) == nil && m.Ref == ref && ref != "" {
+			return string(m.ID), true, nil
+		}
+	}
+	return "", false, err
+}
+
+// history returns the latest hundred messages of a conversation, or those before
+// the message with the id before, if that is not 0: newest first, as JSON. older
+// is the before of the next page; 0: there is none. To ask leaves no trace:
+// nothing is marked as read, no notification is withdrawn and the user does not
+// appear as online. The errors are those of FindByRef.
+func (c *Client) history(ctx context.Context, roomToken string, before int64) (page []json.RawMessage, older int64, err error) {
 	if !validToken(roomToken) {
-		return "", false, notInRoom(roomToken, nil)
+		return nil, 0, notInRoom(roomToken, nil)
 	}
 	const latest = 100
 	q := request{
 		method: http.MethodGet,
 		path:   spreed + "/chat/" + roomToken,
 		query: url.Values{
-			"format":         {"json"},
-			"lookIntoFuture": {"0"},
-			"limit":          {strconv.Itoa(latest)},
-			"setReadMarker":  {"0"},
-			"noStatusUpdate": {"1"},
+			"format":                  {"json"},
+			"lookIntoFuture":          {"0"},
+			"limit":                   {strconv.Itoa(latest)},
+			"setReadMarker":           {"0"},
+			"noStatusUpdate":          {"1"},
+			"markNotificationsAsRead": {"0"},
 		},
 		bearer: true,
 		most:   maxHistory,
 	}
+	if before > 0 {
+		q.query.Set("lastKnownMessageId", strconv.FormatInt(before, 10))
+	}
 	a, err := c.do(ctx, q)
 	if err != nil || a.status == http.StatusNotModified { // no messages
-		return "", false, err
+		return nil, 0, err
 	}
 	data, err := a.ocs()
 	if err != nil {
 		if !a.fromTalk() {
-			return "", false, err
+			return nil, 0, err
 		}
 		if badToken := c.badToken(ctx, a); badToken != nil {
-			return "", false, badToken
+			return nil, 0, badToken
 		}
-		return "", false, notInRoom(roomToken, a.cause())
+		return nil, 0, notInRoom(roomToken, a.cause())
 	}
-	var messages []chatMessage
-	if json.Unmarshal(data, &messages) != nil {
-		return "", false, a.refusal()
+	if json.Unmarshal(data, &page) != nil {
+		return nil, 0, a.refusal()
 	}
-	for _, m := range messages {
-		if m.Ref == ref && ref != "" {
-			return string(m.ID), true, nil
-		}
+	older, err = strconv.ParseInt(a.header.Get("X-Chat-Last-Given"), 10, 64)
+	if err != nil || older < 0 || before > 0 && older >= before {
+		older = 0
 	}
-	return "", false, nil
+	return page, older, nil
 }
 
 func notInRoom(token string, cause error) error {

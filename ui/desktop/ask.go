@@ -53,7 +53,7 @@ func (p *program) ask(title, text bridge.Text, choices ...choice) {
 		p.asking = false
 		question.Hide()
 	}
-	buttons := container.NewHBox(layout.NewSpacer())
+	buttons := container.New(layout.NewCustomPaddedHBoxLayout(10), layout.NewSpacer())
 	var last *answer
 	for _, c := range choices {
 		last = &answer{leave: leave}
@@ -66,7 +66,7 @@ func (p *program) ask(title, text bridge.Text, choices ...choice) {
 		buttons.Add(last)
 	}
 	last.Importance = widget.HighImportance
-	question = widget.NewModalPopUp(container.NewPadded(container.NewVBox(heading, words, buttons)), p.window.Canvas())
+	question = widget.NewModalPopUp(container.New(layout.NewCustomPaddedLayout(10, 10, 12, 12), container.NewVBox(heading, words, buttons)), p.window.Canvas())
 	question.Resize(fyne.NewSize(min(440, p.window.Canvas().Size().Width-40), 0))
 	question.Show()
 	p.window.Canvas().Focus(last)

@@ -51,7 +51,7 @@ func Run(ctx context.Context, o Options) error {
 	p.window.SetCloseIntercept(p.closed)
 
 	first, _ := o.Backend.Snapshot()
-	p.openOnClick()
+	p.prepareTray()
 	p.showFace(p.faceOf(first))
 	p.tray = p.host.hasTray(ctx)
 	p.hidden = true

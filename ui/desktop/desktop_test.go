@@ -168,6 +168,7 @@ func (b *bot) SecretPlace(context.Context, string) (bridge.Text, bool, error) {
 }
 
 func (b *bot) Doctor(context.Context, func(doctor.Row)) (doctor.Report, error) {
+	fmt.Println("doctor")
 	return doctor.Report{}, nil
 }
 

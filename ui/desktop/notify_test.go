@@ -89,6 +89,21 @@ func TestNotices(t *testing.T) {
 			[]string{"The tunnel is down", "The tunnel is up again"},
 		},
 		{
+			"the tunnel connects anew",
+			[]step{{0, tunnel("online", first)}, {time.Minute, tunnel("connecting", first)}, {time.Minute, tunnel("online", first)}},
+			nil,
+		},
+		{
+			"the tunnel tries again",
+			[]step{
+				{0, tunnel("online", first)},
+				{time.Minute, tunnel("failed", "")},
+				{time.Hour, tunnel("connecting", "")},
+				{time.Hour, tunnel("failed", "")},
+			},
+			[]string{"The tunnel is down"},
+		},
+		{
 			"the tunnel is elsewhere",
 			[]step{{0, tunnel("online", first)}, {time.Minute, tunnel("failed", "")}, {time.Hour, tunnel("online", second)}},
 			[]string{"The tunnel is down", "The tunnel has another address"},

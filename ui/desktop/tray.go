@@ -3,8 +3,14 @@
 package desktop
 
 import (
+	"bytes"
+	"image/png"
+	"runtime"
+
 	"fyne.io/fyne/v2"
+	"fyne.io/fyne/v2/canvas"
 	"fyne.io/fyne/v2/driver/desktop"
+	"fyne.io/fyne/v2/driver/software"
 	"fyne.io/systray"
 
 	"perch/assets"
@@ -45,11 +51,27 @@ func (p *program) showFace(f face) {
 	if !ok {
 		return
 	}
-	if f.icon != p.face.icon {
-		tray.SetSystemTrayIcon(fyne.NewStaticResource("tray-"+f.icon+".svg", assets.Tray(f.icon)))
-	}
+	old := p.face
 	p.face = f
 	tray.SetSystemTrayMenu(p.menu(f))
+	if f.icon != old.icon {
+		tray.SetSystemTrayIcon(picture(f.icon))
+	}
+}
+
+// picture returns an icon as pixels. The driver would draw them itself at its
+// start, on a goroutine where Fyne must not be used.
+func picture(icon string) fyne.Resource {
+	svg := fyne.NewStaticResource("tray-"+icon+".svg", assets.Tray(icon))
+	c := software.NewTransparentCanvas()
+	c.SetPadded(false)
+	c.SetContent(canvas.NewImageFromResource(svg))
+	c.Resize(fyne.NewSquareSize(64))
+	var data bytes.Buffer
+	if err := png.Encode(&data, c.Capture()); err != nil {
+		return svg
+	}
+	return fyne.NewStaticResource("tray-"+icon+".png", data.Bytes())
 }
 
 func (p *program) menu(f face) *fyne.Menu {
@@ -83,6 +105,11 @@ func (p *program) menu(f face) *fyne.Menu {
 	)
 }
 
-// openOnClick makes a click on the icon open the window, where the system does
-// not show the menu by then. It is to be called before the driver runs.
-func (p *program) openOnClick() { systray.SetOnTapped(func() { p.do(p.show) }) }
+// prepareTray sets what the driver does not, or too late. It is to be called
+// before the driver runs.
+func (p *program) prepareTray() {
+	systray.SetOnTapped(func() { p.do(p.show) }) // where a click does not open the menu
+	if runtime.GOOS == "linux" {
+		systray.SetTitle("Perch") // elsewhere it would stand beside the icon
+	}
+}
