@@ -53,7 +53,7 @@ fuzz: modules ## Fuzz every parser for FUZZ=10s each
 	done
 
 bench: modules ## Measure acknowledgements, start and rest beside a bare server
-	go test -run '^$$' -bench . -benchtime 7x -timeout 30m ./bridge/app
+	go test -run '^$$' -bench . -benchtime 7x -timeout 30m ./bridge/app ./tunnel
 
 golden: ## Rewrite the golden files of the tests
 	PERCH_GOLDEN=update go test ./...

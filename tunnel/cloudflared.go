@@ -87,6 +87,8 @@ func localIP(addr net.Addr) net.IP {
 // refusal is what the edge said instead of accepting a connection.
 type refusal struct{ error }
 
+func (r refusal) Unwrap() error { return r.error }
+
 // control is the control stream of a connection. It implements
 // connection.ControlStreamHandler.
 type control struct {

@@ -17,6 +17,7 @@ import (
 	"github.com/cloudflare/cloudflared/connection"
 	"github.com/cloudflare/cloudflared/edgediscovery"
 	"github.com/cloudflare/cloudflared/edgediscovery/allregions"
+	"github.com/cloudflare/cloudflared/tunnelrpc/pogs"
 	"github.com/rs/zerolog"
 )
 
@@ -52,6 +53,7 @@ type linkStatus struct {
 	lost        bool   // no connection is left, or the first one failed
 	reason      string // why
 	refused     bool   // by the edge, which gave the reason
+	passing     bool   // it says that it may accept later
 }
 
 func (s linkStatus) unauthorized() bool {
@@ -242,6 +244,7 @@ func (l *link) disconnected(index uint8, why error) {
 			l.status.reason = why.Error()
 		}
 		_, l.status.refused = errors.AsType[refusal](why)
+		_, l.status.passing = errors.AsType[*pogs.RetryableError](why)
 	}
 	l.notify()
 }

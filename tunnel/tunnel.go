@@ -85,8 +85,10 @@ type timing struct {
 	Probe, ProbeLimit   time.Duration // between two probes, and for each
 }
 
-// How often an edge may refuse or drop a connection before it is taken for its will.
-const believed = 3
+const (
+	believed = 3 // times the edge has to refuse, to be believed
+	pardoned = 5 // times it may drop what it accepted, within a minute each
+)
 
 // Tunnel is a public address. Make it with New.
 type Tunnel struct {
@@ -208,7 +210,7 @@ func (t *Tunnel) Run(ctx context.Context) error {
 			hurries = 0
 		}
 		// An edge that drops every connection is not one to hurry back to.
-		if online && hurries < believed {
+		if online && hurries < pardoned {
 			wait = t.timing.Retry
 			hurries++
 		}
@@ -353,17 +355,18 @@ func (t *Tunnel) lost(status linkStatus, online bool) error {
 		if t.refusals < believed || t.quick != nil && time.Since(t.quick.issued) < t.timing.Settle {
 			return errors.New(status.reason)
 		}
-		if !status.unauthorized() {
-			return &Error{Kind: ErrRefused, Reason: status.reason}
-		}
-		if t.opts.Mode == Quick {
+		switch {
+		case t.quick != nil && (status.unauthorized() || !status.passing):
 			if !t.quick.issued.IsZero() {
 				// It was never of use: another one might not be, either.
 				_ = t.api.refuse(ErrQuickTunnel, status.reason, "")
 			}
 			t.refusals, t.quick = 0, nil // It has expired.
+		case status.unauthorized():
+			return &Error{Kind: ErrUnauthorized, Reason: status.reason}
+		default:
+			return &Error{Kind: ErrRefused, Reason: status.reason}
 		}
-		return &Error{Kind: ErrUnauthorized, Reason: status.reason}
 	case !online:
 		t.detour()
 	}
@@ -397,8 +400,8 @@ func (t *Tunnel) fail(ctx context.Context, err error, pause time.Duration) {
 		} else {
 			*s = t.unreachable(*s)
 		}
-		if t.opts.Mode == Quick && errors.Is(err, ErrUnauthorized) {
-			s.Err, s.Address = nil, "" // There will be another one.
+		if t.opts.Mode == Quick && t.quick == nil {
+			s.Address = "" // There will be another one.
 		}
 		s.Phase = phaseOf(s.Err, t.wasOnline)
 	})

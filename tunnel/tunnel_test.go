@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloudflare/cloudflared/tunnelrpc/pogs"
 	"github.com/google/go-cmp/cmp"
 
 	"perch/tunnel"
@@ -445,7 +446,7 @@ func TestFlappingEdge(t *testing.T) {
 	r := prepare(t, tunneltest.New(t))
 	r.Timing().Retry, r.Timing().LongestRetry = time.Millisecond, 500*time.Millisecond
 	r.run().online()
-	for range 13 {
+	for range 15 {
 		r.forget()
 		r.edge.Cut()
 		r.reached("reconnecting", func(s tunnel.State) bool { return s.Phase == tunnel.Reconnecting })
@@ -455,7 +456,7 @@ func TestFlappingEdge(t *testing.T) {
 	r.edge.Cut()
 	s := r.await("waiting for long", func(s tunnel.State) bool { return s.Phase == tunnel.Reconnecting })
 	if wait := time.Until(s.RetryAt); wait < 50*time.Millisecond {
-		t.Errorf("after 14 cuts it waits for %s", wait)
+		t.Errorf("after 16 cuts it waits for %s", wait)
 	}
 }
 
@@ -755,6 +756,36 @@ func TestQuickTunnelIsKept(t *testing.T) {
 	fourth := prepare(t, edge, kept(keeper)).run()
 	if got := fourth.online().Address; got != third.State().Address {
 		t.Errorf("the new address was %s and is %s", third.State().Address, got)
+	}
+}
+
+// The address is not to change for an error of the edge that passes.
+func TestPassingRefusalKeepsTheQuickTunnel(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		refusal  error
+		requests int
+	}{
+		"passing":  {pogs.RetryErrorAfter(errors.New("internal error"), time.Second), 1},
+		"for good": {errors.New("there is no such tunnel"), 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			edge, keeper := tunneltest.New(t), &store{}
+			first := prepare(t, edge, kept(keeper)).run()
+			first.online()
+			first.stop()
+			edge.Refuse(c.refusal)
+			r := prepare(t, edge, kept(keeper))
+			r.Timing().Retry = time.Millisecond
+			r.run()
+			r.eventually("five tries", func() bool { return len(edge.Registrations()) >= 6 })
+			edge.Refuse(nil)
+			r.online()
+			if n := edge.QuickRequests(); n != c.requests {
+				t.Errorf("%d quick tunnels were requested, not %d", n, c.requests)
+			}
+		})
 	}
 }
 

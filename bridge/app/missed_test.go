@@ -21,23 +21,38 @@ import (
 	"perch/bridge/journal"
 	"perch/bridge/practice"
 	"perch/bridge/secret"
+	"perch/tunnel/tunneltest"
 )
 
 // newToken starts a world whose bot has the app token of bob, and has heard from
 // its room.
-func newToken(t *testing.T, o practice.Options, change ...func(*config.Config)) *world {
+func newToken(t *testing.T, o practice.Options) *world {
 	t.Helper()
-	w := newWorld(t, o, change...)
-	w.setToken(w.server.AppToken("bob"))
-	w.await("may have been missed were asked for")
+	w := newWorld(t, o)
+	w.restartWith(w.server.AppToken("bob"))
 	w.heard()
 	return w
+}
+
+// restartWith has the bot look for what it missed, with an app token.
+func (w *world) restartWith(token string) {
+	w.t.Helper()
+	w.stop()
+	w.setToken(token)
+	w.start()
+	w.lookedFor()
 }
 
 func (w *world) setToken(token string) {
 	w.t.Helper()
 	check(w.t, w.secrets.Set(w.t.Context(), bridge.AppToken, bridge.NewSecret(token)))
+}
+
+// reload has the bot read its settings again.
+func (w *world) reload() {
+	w.t.Helper()
 	w.app.Reload()
+	w.await("settings were read again")
 }
 
 // heard has the bot hear from the room.
@@ -90,6 +105,7 @@ func (w *world) throughALine() *line {
 	check(w.t, err)
 	l := &line{}
 	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.ErrorHandler = func(rw http.ResponseWriter, _ *http.Request, _ error) { rw.WriteHeader(http.StatusBadGateway) }
 	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if l.cut.Load() {
 			rw.WriteHeader(http.StatusBadGateway)
@@ -242,6 +258,49 @@ func TestMissedWhileTheServerCouldNotBeReached(t *testing.T) {
 	if got := w.reply(id); got != "again" {
 		t.Errorf("answered %q", got)
 	}
+	w.lookedFor()
+
+	// It also goes away while the bot runs.
+	l := w.throughALine()
+	w.heard()
+	l.cut.Store(true)
+	id = w.missed("alice", "!echo at last")
+	w.app.Reload()
+	w.await("The server was asked what it can do")
+	if w.answers(id) != 0 {
+		t.Error("missed messages were asked for without a reason")
+	}
+	w.server.SetFaults(practice.Fault{Kind: practice.FaultDropBefore, On: practice.EndpointCapabilities})
+	w.app.Reload()
+	w.await("The server was asked what it can do")
+	w.server.SetFaults()
+	w.app.Reload()
+	if got := w.reply(id); got != "at last" {
+		t.Errorf("answered %q", got)
+	}
+}
+
+func TestMissedWhileTheTunnelWasDown(t *testing.T) {
+	edge := tunneltest.New(t)
+	token, hostname := edge.Named()
+	w := throughTunnel(t, edge, func(c *config.Config, secrets bridge.SecretStore) {
+		c.Tunnel.Mode, c.Tunnel.Hostname = config.TunnelNamed, hostname
+		check(t, secrets.Set(t.Context(), bridge.TunnelToken, bridge.NewSecret(token)))
+	})
+	w.await("The tunnel is online")
+	w.setToken(w.server.AppToken("bob"))
+	w.reload()
+	w.heard()
+	edge.Hang(true)
+	edge.Cut()
+	w.await("The tunnel lost its connection")
+	id := w.missed("alice", "!ping")
+	edge.Hang(false)
+	edge.Cut()
+	w.await("The tunnel is online")
+	if got := w.reply(id); got != "pong" {
+		t.Errorf("answered %q", got)
+	}
 }
 
 func TestMissedIsNotFetched(t *testing.T) {
@@ -260,6 +319,7 @@ func TestMissedIsNotFetched(t *testing.T) {
 		}
 		// It is as soon as there is one.
 		w.setToken(w.server.AppToken("bob"))
+		w.reload()
 		if got := w.reply(id); got != "pong" {
 			t.Errorf("with a token it was answered %q", got)
 		}
@@ -268,9 +328,7 @@ func TestMissedIsNotFetched(t *testing.T) {
 		w := newWorld(t, practice.Options{})
 		w.stop()
 		w.missed("alice", "!ping")
-		w.start()
-		w.setToken(w.server.AppToken("bob"))
-		w.lookedFor()
+		w.restartWith(w.server.AppToken("bob"))
 		if chat(w) != 0 {
 			t.Error("messages were asked for")
 		}
@@ -279,11 +337,11 @@ func TestMissedIsNotFetched(t *testing.T) {
 		w := newToken(t, practice.Options{})
 		w.server.AddUser("carol", "carol")
 		w.setToken(w.server.AppToken("carol"))
-		w.await("settings were read again")
+		w.reload()
 		before := chat(w)
 		w.app.Woke()
 		e := w.await("could not be fetched")
-		if e.Level != slog.LevelInfo || e.Room.Name != "Kitchen" || !strings.Contains(e.Hint.String(), "Add the user") {
+		if e.Level != slog.LevelInfo || e.Room.Token != w.room || !strings.Contains(e.Hint.String(), "Add the user") {
 			t.Errorf("the event is %+v", e)
 		}
 		w.lookedFor()
@@ -294,7 +352,7 @@ func TestMissedIsNotFetched(t *testing.T) {
 		if n := chat(w) - before; n != 1 {
 			t.Errorf("it was asked %d times", n)
 		}
-		w.app.Reload()
+		w.reload()
 		w.app.Woke()
 		w.lookedFor()
 		if n := chat(w) - before; n != 2 {
@@ -309,7 +367,7 @@ func TestMissedIsNotFetched(t *testing.T) {
 		check(t, err)
 		w.heard()
 		w.setToken("wrong")
-		w.await("settings were read again")
+		w.reload()
 		before := chat(w)
 		w.app.Woke()
 		if e := w.await("could not be fetched"); e.Level != slog.LevelWarn || e.Code != bridge.CodeUnauthorized {
@@ -326,7 +384,7 @@ func TestMissedIsNotFetched(t *testing.T) {
 		w.room = kitchen
 		w.stop()
 		id := w.missed("alice", "!ping")
-		check(t, w.secrets.Set(t.Context(), bridge.AppToken, bridge.NewSecret(w.server.AppToken("bob"))))
+		w.setToken(w.server.AppToken("bob"))
 		w.start()
 		if got := w.reply(id); got != "pong" {
 			t.Errorf("with a right one it was answered %q", got)
@@ -452,8 +510,7 @@ func TestMissedAndToldAtOnce(t *testing.T) {
 func TestMissedAsUser(t *testing.T) {
 	secrets := secret.Memory()
 	w := newWorldWith(t, practice.Options{}, secrets, nil, func(c *config.Config) { c.Talk.ReplyAs = config.User })
-	w.setToken(w.server.AppToken("alice"))
-	w.lookedFor()
+	w.restartWith(w.server.AppToken("alice"))
 	l := w.throughALine()
 	w.heard()
 	l.cut.Store(true)
@@ -492,8 +549,7 @@ func TestMissedIsNotHandedOn(t *testing.T) {
 	w := newWorld(t, practice.Options{}, with(config.Relay, func(h *config.Handler) {
 		h.URL, h.OnError = other.URL, "That did not work."
 	}))
-	w.setToken(w.server.AppToken("bob"))
-	w.lookedFor()
+	w.restartWith(w.server.AppToken("bob"))
 	w.post("alice", "hello")
 	w.await("took the message")
 	w.stop()

@@ -97,7 +97,7 @@ func (a *App) runTunnel(ctx context.Context, plan tunnelPlan) {
 func (a *App) newTunnel(plan tunnelPlan) (*tunnel.Tunnel, error) {
 	o := tunnel.Options{
 		Hostname: plan.Hostname, Protocol: plan.Protocol, Origin: plan.origin, Paths: []string{plan.path, "/healthz"},
-		Store: quickStore{a}, Changed: a.seeTunnel,
+		Changed: a.seeTunnel,
 		Log: slog.New(eventlog.NewHandler(a.Bus, bridge.StageTunnel, slog.LevelWarn)),
 	}
 	var err error
@@ -106,7 +106,10 @@ func (a *App) newTunnel(plan tunnelPlan) (*tunnel.Tunnel, error) {
 	}
 	switch plan.Mode {
 	case config.TunnelQuick:
-		o.Mode = tunnel.Quick
+		o.Mode, o.Store = tunnel.Quick, quickStore{a.Secrets, bridge.QuickTunnel}
+		if o.Edge.Overridden() {
+			o.Store = quickStore{a.Secrets, bridge.TrialTunnel}
+		}
 	case config.TunnelNamed:
 		o.Mode = tunnel.Named
 		if plan.token == "" {
@@ -125,11 +128,14 @@ func (a *App) newTunnel(plan tunnelPlan) (*tunnel.Tunnel, error) {
 }
 
 // quickStore keeps a quick tunnel's credentials among the secrets, if it can.
-type quickStore struct{ *App }
+type quickStore struct {
+	secrets bridge.SecretStore
+	name    string
+}
 
 // Load implements tunnel.Store.
 func (s quickStore) Load(ctx context.Context) (string, error) {
-	credentials, err := s.Secrets.Get(ctx, bridge.QuickTunnel)
+	credentials, err := s.secrets.Get(ctx, s.name)
 	if err != nil {
 		return "", nil //nolint:nilerr // Without a keychain each start has another address.
 	}
@@ -139,9 +145,9 @@ func (s quickStore) Load(ctx context.Context) (string, error) {
 // Save implements tunnel.Store.
 func (s quickStore) Save(ctx context.Context, credentials string) error {
 	if credentials != "" {
-		return s.Secrets.Set(ctx, bridge.QuickTunnel, bridge.NewSecret(credentials))
+		return s.secrets.Set(ctx, s.name, bridge.NewSecret(credentials))
 	}
-	err := s.Secrets.Delete(ctx, bridge.QuickTunnel)
+	err := s.secrets.Delete(ctx, s.name)
 	if bridge.CodeOf(err) == bridge.CodeNotFound {
 		return nil
 	}

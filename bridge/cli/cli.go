@@ -48,6 +48,7 @@ func Process(window Window) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	_ = os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true") // it would be printed, and the tunnel works all the same
 	return Main(ctx, os.Args[1:], Env{
 		Stdin:  os.Stdin,
 		Stdout: os.Stdout,
