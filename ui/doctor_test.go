@@ -174,6 +174,16 @@ func TestDoctorStops(t *testing.T) {
 	x.reads("One check failed: bot-secret")
 }
 
+// Who stops when all is done but not shown yet has stopped.
+func TestDoctorStopsAtTheLastMoment(t *testing.T) {
+	x := open(t, newFake())
+	x.Show(PageDoctor)
+	x.tasks.Wait()
+	test.Tap(x.buttonOf("Stop"))
+	x.idle()
+	x.reads("Stopped")
+}
+
 // The first visit runs the checks, later ones show what was found, and a run
 // goes on while something else is shown.
 func TestDoctorRunsByItselfOnce(t *testing.T) {

@@ -1,23 +1,502 @@
 package ui
 
 import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+	"time"
+
 	"fyne.io/fyne/v2"
+	"fyne.io/fyne/v2/container"
+	"fyne.io/fyne/v2/widget"
 
 	"perch/bridge"
 )
 
-// logPage is a stub.
+// logPage shows what happened, as the journal has it and as it happens. From
+// when it was first seen on it takes in what comes, also while it is hidden.
 type logPage struct {
 	u    *UI
+	book *logBook
+	view logView
 	body *scroller
+
+	begun, loaded bool
+	held          bool    // nothing new is shown
+	selected      *logRow // nil: none
+	ages          bool    // a row that is seen says how long it has been so
+	awaited       bool    // the next second is waited for
+	version       int     // of the names to choose from
+	snapshot      bridge.Snapshot
+
+	search                *entry
+	levels, rooms, people *dropdown
+	roomKeys, personKeys  []string // of what there is to choose, after "all"
+	hold, export, clears  *button
+	tools                 *fyne.Container
+	ground                *panel
+	list                  *logList
+	reading, none, nobody *emptyState
+	setUp, practice       *button
+	details               *logDetails
 }
 
+// logRows is how many rows are kept at most.
+const logRows = 100_000
+
 func newLog(u *UI) *logPage {
-	return &logPage{u: u, body: newScroller(inset(18, space5, column(14)))}
+	p := &logPage{u: u, book: newLogBook(logRows)}
+	p.search = u.entry(bridge.Say("Filter text, person or room"))
+	p.search.OnChanged = func(s string) { p.narrow(func(f *logFilter) { f.text = s }) }
+	p.search.OnSubmitted = func(string) { u.window.Canvas().Focus(p.list) }
+	p.levels = u.dropdown([]string{
+		u.say(bridge.Say("All levels")), u.say(bridge.Say("Warnings")), u.say(bridge.Say("Errors")),
+	}, func(i int) { p.narrow(func(f *logFilter) { f.level = logLevels()[max(i, 0)] }) })
+	p.rooms = u.dropdown(nil, func(i int) { p.narrow(func(f *logFilter) { f.room = keyAt(p.roomKeys, i) }) })
+	p.people = u.dropdown(nil, func(i int) { p.narrow(func(f *logFilter) { f.person = keyAt(p.personKeys, i) }) })
+	p.levels.set(0)
+	p.hold = u.button(bridge.Say("Hold"), func() { p.setHeld(!p.held) })
+	p.hold.icon = "pause"
+	p.export = u.button(bridge.Say("Export…"), p.askExport)
+	p.clears = u.button(bridge.Say("Clear…"), p.askClear)
+	p.tools = foldingRow(
+		space2, 0, 420,
+		foldingRow(space2, 0, 150, p.search, framed(p.levels), framed(p.rooms), framed(p.people)),
+		p.hold, p.export, p.clears,
+	)
+
+	p.ground = newPanel(colorCard, colorLine, radiusCard)
+	p.list = newLogList(p)
+	head := newLogHead(u)
+	p.reading = u.emptyState("log", bridge.Say("Reading the journal…"), bridge.Say("It has what happened before, too."))
+	p.setUp = u.primary(bridge.Say("Set up…"), func() { u.Show(PageWelcome) })
+	p.practice = u.button(bridge.Say("Practice"), func() { u.Show(PagePractice) })
+	p.none = u.emptyState("log", bridge.Say("Messages appear here"), bridge.Say("Write to the bot in a conversation in which it is enabled."), p.setUp, p.practice)
+	p.nobody = u.emptyState("search", bridge.Say("Nothing matches the filter"), bridge.Text{}, u.button(bridge.Say("Clear filter"), p.unfilter))
+	card := layers(
+		p.ground,
+		inset(3, space2, container.NewBorder(
+			column(0, container.New(head, head.objects()...), newStrut(1, 1, newPanel(colorLine, "", 0))), nil, nil, nil,
+			layers(p.list, p.reading, p.none, p.nobody),
+		)),
+	)
+	p.details = newLogDetails(u, func() { p.open(false) })
+	p.body = newScroller(inset(18, space5, container.New(&logLayout{}, p.tools, card, p.details)))
+	p.choices()
+	p.show()
+	return p
 }
 
 func (p *logPage) object() fyne.CanvasObject { return p.body }
 func (p *logPage) header() header            { return p.u.botHeader() }
-func (p *logPage) refresh(bridge.Snapshot)   {}
-func (p *logPage) shown()                    {}
 func (p *logPage) hidden()                   {}
+func (p *logPage) find()                     { p.u.window.Canvas().Focus(p.search) }
+
+// escape closes the details, then takes the filter away.
+func (p *logPage) escape() bool {
+	switch {
+	case p.details.Visible():
+		p.open(false)
+	case p.view.filter != logFilter{}:
+		p.unfilter()
+	default:
+		return false
+	}
+	return true
+}
+
+// shown begins to read the journal and to watch it; later it looks whether
+// something was missed.
+func (p *logPage) shown() {
+	if p.begun {
+		p.lookAgain()
+		return
+	}
+	p.begun = true
+	p.u.background(func(ctx context.Context) func() {
+		err := p.catchUp(ctx)
+		if ctx.Err() == nil {
+			p.u.do(func() { p.begin(err) })
+		}
+		return p.watch(ctx)
+	})
+}
+
+// begin shows what was read.
+func (p *logPage) begin(err error) {
+	p.loaded = true
+	if err != nil {
+		p.u.failed(err)
+	}
+	p.refresh(p.u.snapshot)
+	p.show()
+	// What is stored before the watch has begun is seen a little later.
+	p.u.kit.later(time.Second, p.lookAgain)
+}
+
+// catchUp reads what was stored since the last event that was seen.
+func (p *logPage) catchUp(ctx context.Context) error {
+	events, err := p.u.backend.Events(ctx, p.book.newest(), logRows)
+	if len(events) > 0 {
+		p.book.add(events, false)
+		p.u.poke()
+	}
+	return err
+}
+
+func (p *logPage) lookAgain() {
+	p.u.background(func(ctx context.Context) func() {
+		_ = p.catchUp(ctx) // what fails now is tried again with the next event
+		return nil
+	})
+}
+
+// watch takes in what happens until ctx is done, and returns what to do then.
+func (p *logPage) watch(ctx context.Context) (then func()) {
+	err := p.u.backend.Watch(ctx, func(events []bridge.Event, _ int) {
+		if p.book.misses(events) {
+			_ = p.catchUp(ctx) // what is there is shown
+		}
+		p.book.add(events, true)
+		p.u.poke()
+	})
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return func() { p.u.failed(err) }
+}
+
+// refresh shows what is new.
+func (p *logPage) refresh(s bridge.Snapshot) {
+	changed := s.Held != p.snapshot.Held || s.State != p.snapshot.State || p.ages
+	p.snapshot = s
+	if p.held {
+		p.countHeld()
+	} else if p.view.version != p.book.current() {
+		changed = true
+		fresh := p.book.update(&p.view, p.u.say)
+		if offset := p.list.GetScrollOffset(); offset > 0 && fresh > 0 {
+			p.list.Refresh()
+			p.list.ScrollToOffset(offset + float32(fresh*logPitch)) // what is being read stays where it is
+		}
+	}
+	if changed {
+		p.show()
+	}
+}
+
+// show shows the rows of the view.
+func (p *logPage) show() {
+	p.choices()
+	p.none.Hidden, p.reading.Hidden, p.nobody.Hidden = true, true, true
+	if len(p.view.rows) == 0 {
+		p.showEmpty()
+	}
+	p.list.Hidden = len(p.view.rows) == 0
+	p.follow()
+	p.ages = false
+	p.list.Refresh()
+	if p.ages && !p.awaited {
+		p.awaited = true
+		p.u.kit.later(time.Second, func() {
+			p.awaited = false
+			p.u.poke()
+		})
+	}
+}
+
+// showEmpty says why there are no rows, and what to do.
+func (p *logPage) showEmpty() {
+	switch {
+	case !p.loaded:
+		p.reading.Hidden = false
+	case p.view.filter != logFilter{}:
+		p.nobody.Hidden = false
+		p.nobody.set(p.u.say(bridge.Say("Nothing matches the filter")), p.u.say(bridge.Say("None of the newest %s entries is like that.", number(p.book.size()))))
+	default:
+		p.none.Hidden = false
+		isNew := p.snapshot.State == bridge.StateNew
+		p.setUp.Hidden, p.practice.Hidden = !isNew, isNew
+		hint := bridge.Say("Write to the bot in a conversation in which it is enabled, or try it here. What goes wrong appears here, too.")
+		switch p.snapshot.State {
+		case bridge.StateNew:
+			hint = bridge.Say("Perch needs to know your Nextcloud first, and whom it may answer.")
+		case bridge.StatePaused:
+			hint = bridge.Say("Perch is paused: it takes no messages until you resume it.")
+		default:
+		}
+		p.none.set(p.u.say(bridge.Say("Messages appear here")), p.u.say(hint))
+	}
+}
+
+// follow finds the selected row again, as it is now.
+func (p *logPage) follow() {
+	if p.selected == nil {
+		return
+	}
+	i, here := p.view.find(p.selected.seq)
+	if !here {
+		p.selected = nil
+		p.open(false)
+		return
+	}
+	p.selected = p.view.rows[i]
+	if p.details.Visible() {
+		p.details.set(p.selected, p.u.now(), p.snapshot.Held)
+	}
+}
+
+// narrow changes the filter.
+func (p *logPage) narrow(change func(f *logFilter)) {
+	f := p.view.filter
+	if change(&f); f == p.view.filter {
+		return
+	}
+	p.book.refilter(&p.view, f, p.u.say)
+	p.list.ScrollToOffset(0)
+	p.countHeld()
+	p.show()
+}
+
+// unfilter shows everything.
+func (p *logPage) unfilter() {
+	p.levels.set(0)
+	p.rooms.set(0)
+	p.people.set(0)
+	p.narrow(func(f *logFilter) { *f = logFilter{} })
+	p.search.SetText("")
+}
+
+// choices brings the rooms and people to choose from up to date.
+func (p *logPage) choices() {
+	rooms, people, version := p.book.choices(p.version)
+	if version == p.version {
+		return
+	}
+	p.version = version
+	fill := func(d *dropdown, all bridge.Text, list []logChoice, taken string) (keys []string) {
+		names, at := []string{p.u.say(all)}, 0
+		for _, c := range list {
+			if c.key == taken {
+				at = len(names)
+			}
+			names, keys = append(names, c.name), append(keys, c.key)
+		}
+		d.Options = names
+		d.set(at)
+		return keys
+	}
+	p.roomKeys = fill(p.rooms, bridge.Say("All rooms"), rooms, p.view.filter.room)
+	p.personKeys = fill(p.people, bridge.Say("Everybody"), people, p.view.filter.person)
+}
+
+// keyAt returns what is chosen in a list that begins with "all".
+func keyAt(keys []string, i int) string {
+	if i < 1 || i > len(keys) {
+		return ""
+	}
+	return keys[i-1]
+}
+
+// setHeld stops the rows, or lets them move on.
+func (p *logPage) setHeld(yes bool) {
+	p.held = yes
+	p.countHeld()
+	if !yes {
+		p.refresh(p.snapshot)
+	}
+}
+
+// countHeld says on the button how many rows have come meanwhile.
+func (p *logPage) countHeld() {
+	text, kind := bridge.Say("Hold"), plainButton
+	if p.held {
+		text, kind = bridge.Say("Go on"), primaryButton
+		if n := p.book.fresh(&p.view, p.u.say); n > 0 {
+			text = bridge.Say("%s new", number(n))
+		}
+	}
+	if p.hold.text != p.u.say(text) {
+		p.hold.setText(p.u.say(text))
+		p.hold.setKind(kind)
+		p.body.fit()
+	}
+}
+
+// tapped selects a row and opens its details.
+func (p *logPage) tapped(r *logRow) {
+	p.selected = r
+	p.u.window.Canvas().Focus(p.list)
+	p.open(true)
+}
+
+// move selects the row that stands so many further down.
+func (p *logPage) move(by int) {
+	n := len(p.view.rows)
+	if n == 0 {
+		return
+	}
+	at := 0
+	if p.selected != nil {
+		i, _ := p.view.find(p.selected.seq)
+		at = min(max(n-1-i+by, 0), n-1)
+	}
+	p.selected = p.view.newestAt(at)
+	p.list.reveal(at)
+	p.open(p.details.Visible())
+}
+
+// open opens or closes the details of the selected row.
+func (p *logPage) open(yes bool) {
+	yes = yes && p.selected != nil
+	if yes {
+		p.details.set(p.selected, p.u.now(), p.snapshot.Held)
+	}
+	p.details.Hidden = !yes
+	p.body.fit()
+	if yes {
+		p.u.reveal(p.details)
+		i, _ := p.view.find(p.selected.seq)
+		p.list.reveal(len(p.view.rows) - 1 - i)
+	}
+	p.list.Refresh()
+}
+
+// focus shows that the keys go to the list.
+func (p *logPage) focus(yes bool) {
+	stroke := colorLine
+	if yes {
+		stroke = colorAccent
+		if p.selected == nil {
+			p.move(0)
+		}
+	}
+	p.ground.set(colorCard, stroke)
+}
+
+// askClear clears once a person has read what that means.
+func (p *logPage) askClear() {
+	sure := p.u.smallButton(bridge.Say("Clear the log"), func() {
+		p.u.hideNotice()
+		p.clear()
+	})
+	sure.setKind(dangerButton)
+	p.u.tell(warn, bridge.Say("Everything in the log is removed from the journal, for good. Messages that wait and their replies stay."), sure)
+}
+
+func (p *logPage) clear() {
+	upTo := p.book.newest()
+	p.u.background(func(ctx context.Context) func() {
+		err := p.u.backend.ClearEvents(ctx)
+		return func() {
+			if err != nil {
+				p.u.failed(err)
+				return
+			}
+			p.book.forget(upTo) // the journal keeps the newest
+			p.setHeld(false)
+			p.unfilter()
+		}
+	})
+}
+
+// askExport asks for the form of what is written to a file.
+func (p *logPage) askExport() {
+	name := "perch-log-" + p.u.now().Format(time.DateOnly)
+	menu := fyne.NewMenu(
+		"",
+		fyne.NewMenuItem(p.u.say(bridge.Say("As text, to read")), func() {
+			p.askFile(name+".txt", func(w io.Writer, events []logEvent) error { return writeText(w, events, p.u.say) })
+		}),
+		fyne.NewMenuItem(p.u.say(bridge.Say("As JSON, for programs")), func() { p.askFile(name+".jsonl", writeJSON) }),
+	)
+	widget.ShowPopUpMenuAtRelativePosition(menu, p.u.window.Canvas(), fyne.NewPos(0, p.export.Size().Height+space1), p.export)
+}
+
+// write writes what the filter lets through into w, and closes it.
+func (p *logPage) write(w io.WriteCloser, name string, write func(w io.Writer, events []logEvent) error) {
+	rows := append([]*logRow(nil), p.view.rows...)
+	p.u.background(func(context.Context) func() {
+		events := eventsOf(rows)
+		err := errors.Join(write(w, events), w.Close())
+		return func() {
+			if err != nil {
+				p.u.failed(unwritable(name, err))
+				return
+			}
+			p.u.tell(ok, bridge.Say("%[1]s events are in %[2]s", strconv.Itoa(len(events)), name))
+		}
+	})
+}
+
+func unwritable(name string, err error) error {
+	return &bridge.Error{
+		Code: bridge.CodeUnavailable, Text: bridge.Say("%s could not be written", name),
+		Hint: bridge.Say("Choose another folder, or see if the disk is full."), Cause: err,
+	}
+}
+
+// shortTime returns when something happened, as short as it can be: the time of
+// today, else the date too.
+func (p *logPage) shortTime(t time.Time) string {
+	t, now := t.Local(), p.u.now().Local()
+	switch {
+	case t.Year() != now.Year():
+		return t.Format(time.DateOnly)
+	case t.YearDay() != now.YearDay():
+		return t.Format("01-02 15:04")
+	default:
+		return clock(t, true)
+	}
+}
+
+// logLayout has the tools on top, the details below, and the rows between them.
+// Where there is too little space for them, the page scrolls.
+type logLayout struct{ width float32 }
+
+const (
+	logGap   = 14
+	logLeast = 190 // of the rows
+	logMost  = 290 // of the details, as long as the rows need the space
+)
+
+func (*logLayout) heightFor(objects []fyne.CanvasObject, width float32) float32 {
+	height := heightFor(objects[0], width) + logGap + logLeast
+	if details := objects[2]; details.Visible() {
+		height += logGap + min(heightFor(details, width), logMost)
+	}
+	return height
+}
+
+// Layout implements fyne.Layout.
+func (l *logLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
+	l.width = size.Width
+	tools, rows, details := objects[0], objects[1], objects[2]
+	y := heightFor(tools, size.Width)
+	place(tools, 0, 0, size.Width, y)
+	y += logGap
+	left := size.Height - y
+	if details.Visible() {
+		h := min(heightFor(details, size.Width), max(logMost, left/2))
+		place(details, 0, size.Height-h, size.Width, h)
+		left -= h + logGap
+	}
+	place(rows, 0, y, size.Width, max(left, 0))
+}
+
+// MinSize implements fyne.Layout.
+func (l *logLayout) MinSize(objects []fyne.CanvasObject) fyne.Size {
+	const least = 300
+	return fyne.NewSize(least, l.heightFor(objects, max(l.width, least)))
+}
+
+// framed returns a dropdown with the frame that other controls have.
+func framed(d *dropdown) *fyne.Container {
+	return newFixed(118, 36, layers(d, newPanel("", colorLine, radiusControl)))
+}
+
+// newFixed returns o in a size of its own.
+func newFixed(width, height float32, o fyne.CanvasObject) *fyne.Container {
+	return container.NewGridWrap(fyne.NewSize(width, height), o)
+}

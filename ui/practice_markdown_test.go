@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"fyne.io/fyne/v2"
 	"fyne.io/fyne/v2/theme"
@@ -117,6 +118,9 @@ func FuzzMarkdown(f *testing.F) {
 				return
 			}
 		}
+		if !utf8.ValidString(text) {
+			return // no message is; halves of letters would make others
+		}
 		if diff := cmp.Diff(words(text), words(shown.String())); diff != "" {
 			t.Error(diff)
 		}
@@ -130,7 +134,7 @@ func words(s string) string {
 			return r
 		}
 		return -1
-	}, strings.ToValidUTF8(s, ""))
+	}, s)
 }
 
 // A text that is made to take long does not.

@@ -3,9 +3,11 @@ package ui
 import (
 	"context"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -238,6 +240,37 @@ func TestPracticeBeginsAnewWithAnotherHandler(t *testing.T) {
 	x.Show(PagePractice)
 	if diff := cmp.Diff([]string{"Practice", "Practice"}, b.asked()); diff != "" {
 		t.Errorf("the same handler needs no new server: %s", diff)
+	}
+}
+
+// A server that was still starting then does not take the place of the new one.
+func TestPracticeForgetsAServerThatComesTooLate(t *testing.T) {
+	b := newFake()
+	release, closed := make(chan struct{}), make(chan struct{})
+	late := practiceToClose{newFakePractice(), closed}
+	var calls atomic.Int32
+	b.rehearse = func(context.Context) (bridge.Practice, error) {
+		if calls.Add(1) > 1 {
+			return b.practice, nil
+		}
+		<-release
+		return late, nil
+	}
+	x := open(t, b)
+	x.Show(PagePractice)
+	for calls.Load() == 0 {
+		runtime.Gosched()
+	}
+	x.Show(PageOverview)
+	b.change(func(b *fakeBackend) { b.config.Handler = config.DefaultHandler(config.LLM) })
+	x.Show(PagePractice)
+	p := x.pages[PagePractice].(*practicePage)
+	x.until("the new server", func() bool { return p.server() != nil })
+	close(release)
+	<-closed
+	x.tickNow()
+	if p.server() != bridge.Practice(b.practice) {
+		t.Error("the late one is used, which is closed")
 	}
 }
 

@@ -53,13 +53,13 @@ func newSettings(u *UI) *settingsPage {
 	p.installCard = u.card(bridge.Say("Install the bot on the server"), p.install, flow(space2, p.steps))
 	listen := p.text(
 		"webhook.listen", bridge.Say("Perch listens at"), bridge.Say("Host and port. 127.0.0.1 is this computer alone."),
-		bridge.Say("127.0.0.1:8460"), func(v *values) *string { return &v.Listen },
+		asItIs("127.0.0.1:8460"), func(v *values) *string { return &v.Listen },
 	)
 	listen.typed = p.followListen
 	listener := column(
 		10, listen.field, p.text(
 			"webhook.path", bridge.Say("Path"), bridge.Say("What Talk posts to, at the end of the bot's address."),
-			bridge.Say("/nextcloud-talk"), func(v *values) *string { return &v.Path },
+			asItIs("/nextcloud-talk"), func(v *values) *string { return &v.Path },
 		).field,
 	)
 	p.handler = p.handlerSection()
@@ -82,11 +82,11 @@ func (p *settingsPage) nextcloud() *card {
 	p.testing, p.results = p.u.button(bridge.Say("Test"), p.test), p.testRows()
 	server := p.text(
 		serverKey, bridge.Say("Server address"), bridge.Text{},
-		bridge.Say("https://cloud.example.com"), func(v *values) *string { return &v.Server }, p.testing,
+		asItIs("https://cloud.example.com"), func(v *values) *string { return &v.Server }, p.testing,
 	)
 	users := p.text(
 		usersKey, bridge.Say("Allowed users"), bridge.Say("Nextcloud ids, separated by commas. Empty: nobody. *: everybody."),
-		bridge.Say("alice, bob"), func(v *values) *string { return &v.Users },
+		asItIs("alice, bob"), func(v *values) *string { return &v.Users },
 	)
 	secret := p.secretEntry(bridge.WebhookSecret, bridge.Say("Webhook secret"), bridge.Say("Talk and Perch know each other by it."), true, true)
 	token := p.secretEntry(
@@ -108,14 +108,14 @@ func (p *settingsPage) program() *card {
 		bridge.Say("This program"),
 		p.text(
 			"journal.keep", bridge.Say("The log keeps"), bridge.Say("30d, 12h or 90m: messages and events are forgotten after that."),
-			bridge.Say("30d"), func(v *values) *string { return &v.Keep },
+			asItIs("30d"), func(v *values) *string { return &v.Keep },
 		).field,
 		p.tick(
 			"journal.store_text", bridge.Text{}, bridge.Say("Keep the text of messages that are answered"),
 			func(v *values) *bool { return &v.StoreText },
 		).field,
 		p.pick("window.language", bridge.Say("Language"), bridge.Say("From the next start on."), []pickOption{
-			{"", bridge.Say("As the system")}, {"en", bridge.Say("%s", "English")}, {"fr", bridge.Say("%s", "Français")}, {"de", bridge.Say("%s", "Deutsch")},
+			{"", bridge.Say("As the system")}, {"en", asItIs("English")}, {"fr", asItIs("Français")}, {"de", asItIs("Deutsch")},
 		}, func(v values) string { return v.Language }, func(f *form, value string) { f.values.Language = value }).field,
 		p.tick("login", bridge.Say("Start"), bridge.Say("Start Perch when I log in"), func(v *values) *bool { return &v.Login }).field,
 		p.pick("window.on_close", bridge.Say("Closing the window"), bridge.Text{}, []pickOption{
@@ -218,7 +218,7 @@ func (p *settingsPage) update() {
 func (p *settingsPage) showElsewhere() {
 	var lines, hints []string
 	for _, l := range p.lost {
-		lines = append(lines, sentence(strings.TrimPrefix(l.Place()+": ", ": ")+p.u.say(l.Text)))
+		lines = append(lines, strings.TrimPrefix(l.Place()+": ", ": ")+p.u.say(l.Text))
 		if !l.Hint.IsZero() {
 			hints = append(hints, p.u.say(l.Hint))
 		}
@@ -229,7 +229,7 @@ func (p *settingsPage) showElsewhere() {
 	var unseen []string
 	for _, key := range slices.Sorted(maps.Keys(p.checked.errors)) {
 		if !p.isSeen(key) {
-			unseen = append(unseen, sentence(key+": "+p.u.say(p.checked.errors[key])))
+			unseen = append(unseen, key+": "+p.u.say(p.checked.errors[key]))
 		}
 	}
 	if len(unseen) > 0 {

@@ -201,6 +201,7 @@ func (e *editor) apply(done func()) {
 		return
 	}
 	e.saving = true
+	e.u.hideNotice()
 	c, login, write := e.checked.config, e.values.Login, !reflect.DeepEqual(e.checked.config, e.base) || !e.exists || len(e.lost) > 0
 	loginChanged, typed := login != e.saved.Login, e.values
 	change := map[string]bridge.Secret{}

@@ -161,6 +161,9 @@ func setText(e *entry, text string) {
 	e.OnChanged = changed
 }
 
+// asItIs returns what is the same in every language.
+func asItIs(s string) bridge.Text { return bridge.Say("%s", s) }
+
 // tick returns a field with a box to tick.
 func (s *fieldset) tick(key string, label, words bridge.Text, at func(v *values) *bool) *formRow {
 	c := s.u.check(words, func(yes bool) {

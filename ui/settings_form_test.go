@@ -523,7 +523,7 @@ func TestFormAtRandom(t *testing.T) {
 	texts := []string{"", " ", "x", "https://a.example.com", "127.0.0.1:1", "10.0.0.3:8460", "bot --x 'y z'", "5", "0.5", "30d", "2m", "bot.example.com", "/p", "alice, bob", "👀"}
 	configs := manyConfigs()
 	for _, name := range slices.Sorted(maps.Keys(configs)) {
-		for range 25 {
+		for range 12 {
 			f := formOf(configs[name])
 			v := &f.values
 			for range 1 + random.IntN(6) {

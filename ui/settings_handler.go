@@ -109,7 +109,7 @@ func (h *handlerSection) program() []fyne.CanvasObject {
 	line := h.s.text(
 		"handler.command", bridge.Say("Command"),
 		bridge.Say("The program and its arguments; quotes hold words with spaces together. No shell sees it. It reads the message as JSON and writes the answer."),
-		bridge.Say("python3 /home/alice/bot.py"), func(v *values) *string { return &v.Command },
+		asItIs("python3 /home/alice/bot.py"), func(v *values) *string { return &v.Command },
 	)
 	h.words = newProse()
 	return []fyne.CanvasObject{line.field, h.s.u.field(bridge.Text{}, bridge.Text{}, h.words)}
@@ -118,14 +118,14 @@ func (h *handlerSection) program() []fyne.CanvasObject {
 func (h *handlerSection) address() []fyne.CanvasObject {
 	return []fyne.CanvasObject{h.s.text(
 		"handler.url", bridge.Say("Address"), bridge.Say("Messages are posted to it."),
-		bridge.Say("http://127.0.0.1:5678/webhook/perch"), func(v *values) *string { return &v.URL },
+		asItIs("http://127.0.0.1:5678/webhook/perch"), func(v *values) *string { return &v.URL },
 	).field}
 }
 
 func (h *handlerSection) server() fyne.CanvasObject {
 	return h.s.text(
 		"handler.base_url", bridge.Say("Server"), bridge.Say("Any that talks as OpenAI does, with /v1 at the end."),
-		bridge.Say("http://127.0.0.1:11434/v1"), func(v *values) *string { return &v.BaseURL },
+		asItIs("http://127.0.0.1:11434/v1"), func(v *values) *string { return &v.BaseURL },
 	).field
 }
 
@@ -158,7 +158,7 @@ func (h *handlerSection) model() []fyne.CanvasObject {
 	return []fyne.CanvasObject{
 		s.text(
 			"handler.model", bridge.Say("Model"), bridge.Text{},
-			bridge.Say("llama3.2"), func(v *values) *string { return &v.Model }, h.models, h.listing,
+			asItIs("llama3.2"), func(v *values) *string { return &v.Model }, h.models, h.listing,
 		).field,
 		h.noModels,
 		s.area(
@@ -171,7 +171,7 @@ func (h *handlerSection) model() []fyne.CanvasObject {
 		),
 		number(
 			"handler.history", bridge.Say("Remembers"), bridge.Say("So many earlier messages and answers of a conversation; !forget clears them."),
-			bridge.Say("20"), func(v *values) *string { return &v.History },
+			asItIs("20"), func(v *values) *string { return &v.History },
 		),
 		number(
 			"handler.max_tokens", bridge.Say("Longest answer"), bridge.Say("In tokens, about four letters each. Empty: the server's own."),
@@ -187,10 +187,10 @@ func (h *handlerSection) asked() []fyne.CanvasObject {
 		{string(config.OnPrefix), bridge.Say("messages that begin with the prefix")},
 		{string(config.OnMention), bridge.Say("messages that begin with its name")},
 	}, func(v values) string { return string(v.asked()) }, func(f *form, value string) { f.takeTrigger(config.Trigger(value)) })
-	h.prefix = s.text("handler.prefix", bridge.Say("Prefix"), bridge.Text{}, bridge.Say("!"), func(v *values) *string { return &v.Prefix })
+	h.prefix = s.text("handler.prefix", bridge.Say("Prefix"), bridge.Text{}, asItIs("!"), func(v *values) *string { return &v.Prefix })
 	h.names = s.text(
 		"handler.names", bridge.Say("Its names"), bridge.Say("Separated by commas. Talk cannot mention bots, so a name at the start counts."),
-		bridge.Say("Perch"), func(v *values) *string { return &v.Names },
+		asItIs("Perch"), func(v *values) *string { return &v.Names },
 	)
 	return []fyne.CanvasObject{h.trigger.field, h.prefix.field, h.names.field}
 }
@@ -206,7 +206,7 @@ func (h *handlerSection) limits() []fyne.CanvasObject {
 	return []fyne.CanvasObject{
 		h.s.text(
 			"handler.ack", bridge.Say("While it works"), bridge.Say("An emoji on the message, so that a slow answer does not look dead. Empty: none."),
-			bridge.Say("👀"), func(v *values) *string { return &v.Ack },
+			asItIs("👀"), func(v *values) *string { return &v.Ack },
 		).field,
 		h.s.text(
 			"handler.on_error", bridge.Say("If it fails"), bridge.Say("What the conversation is told. Empty: nothing."),
@@ -214,7 +214,7 @@ func (h *handlerSection) limits() []fyne.CanvasObject {
 		).field,
 		h.s.text(
 			"handler.timeout", bridge.Say("It may take"), bridge.Say("30s, 5m: after that it counts as failed."),
-			bridge.Say("1m"), func(v *values) *string { return &v.Timeout },
+			asItIs("1m"), func(v *values) *string { return &v.Timeout },
 		).field,
 	}
 }

@@ -42,7 +42,11 @@ func tunnelSorts() []config.TunnelMode {
 
 // reach returns the section; with detail it has the fields that few need.
 func (s *fieldset) reach(detail bool) *reachSection {
-	r := &reachSection{s: s, moved: newProse()}
+	r := &reachSection{s: s}
+	r.moved = newProse(part{
+		s.u.say(bridge.Say("With this the bot gets another address. When you have applied it, install the bot anew: what to type stands below.")),
+		style{color: colorWarn, bold: true},
+	})
 	muted := func(t bridge.Text) *prose { return newProse(part{s.u.say(t), style{color: colorMuted}}) }
 	r.ways = s.u.choiceCards([]choice{
 		reachTunnel: {bridge.Say("Cloudflare tunnel"), bridge.Say("public, no open port")},
@@ -64,7 +68,7 @@ func (s *fieldset) reach(detail bool) *reachSection {
 	r.trial = muted(bridge.Say("Good to try Perch: Cloudflare gives it another address now and then, and after each the bot must be installed anew. To stay, take a named tunnel; if Nextcloud is in your own network, no tunnel is needed."))
 	hostname := s.text(
 		"tunnel.hostname", bridge.Say("Host name"), bridge.Say("The public host name of the tunnel, as the Cloudflare dashboard has it."),
-		bridge.Say("bot.example.com"), func(v *values) *string { return &v.Hostname },
+		asItIs("bot.example.com"), func(v *values) *string { return &v.Hostname },
 	)
 	r.token = s.secretEntry(
 		bridge.TunnelToken, bridge.Say("Tunnel token"),
@@ -72,7 +76,7 @@ func (s *fieldset) reach(detail bool) *reachSection {
 	)
 	r.named = s.section(hostname.field, r.token.field)
 	protocol := s.pick("tunnel.protocol", bridge.Say("Protocol"), bridge.Text{}, []pickOption{
-		{"auto", bridge.Say("QUIC, else HTTP/2")}, {"quic", bridge.Say("QUIC (UDP)")}, {"http2", bridge.Say("HTTP/2 (TCP)")},
+		{"auto", bridge.Say("QUIC, else HTTP/2")}, {"quic", asItIs("QUIC (UDP)")}, {"http2", asItIs("HTTP/2 (TCP)")},
 	}, func(v values) string { return v.Protocol }, func(f *form, value string) { f.values.Protocol = value })
 	protocol.field.Hidden = !detail
 	r.pill, r.online, r.mend = newPill("", neutral), newProse(), s.u.fixes()
@@ -88,7 +92,7 @@ func (s *fieldset) reach(detail bool) *reachSection {
 	)
 	address := s.text(
 		"webhook.public_url", bridge.Say("Public address"), bridge.Text{},
-		bridge.Say("https://bot.example.com"), func(v *values) *string { return &v.PublicURL },
+		asItIs("https://bot.example.com"), func(v *values) *string { return &v.PublicURL },
 	)
 	update := address.update
 	address.update = func() {
@@ -126,9 +130,7 @@ func (r *reachSection) update() {
 	r.offer(addresses)
 
 	address, moved := s.address(s.checked.config, u.snapshot.Address)
-	words, t := installWords(u.snapshot.Installed, address, moved, false)
-	r.moved.Hidden = !moved || t != warn || len(s.checked.errors) > 0
-	r.moved.set(part{u.say(words), style{color: colorWarn, bold: true}})
+	r.moved.Hidden = !moved || u.snapshot.Installed == "" || address == u.snapshot.Installed || len(s.checked.errors) > 0
 	r.relayout()
 }
 

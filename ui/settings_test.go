@@ -126,18 +126,18 @@ func TestSettingsShortcutIsOfThePage(t *testing.T) {
 	x, p := openSettings(t, newFake())
 	p.write(t, usersKey, "carol")
 	x.Show(PageLog)
-	x.kit.shortcut(ctrlS())
+	x.shortcut(ctrlS())
 	x.idle()
 	if len(x.fake.asked()) > 0 {
 		t.Error("Ctrl+S saves on another page")
 	}
 	x.Show(PageSettings)
-	x.kit.shortcut(ctrlS())
+	x.shortcut(ctrlS())
 	x.idle()
 	if !slices.Contains(x.fake.asked(), "Save") {
 		t.Error("Ctrl+S does not save")
 	}
-	x.kit.shortcut(settingsShortcut())
+	x.shortcut(settingsShortcut())
 }
 
 func TestSettingsStayUntilApplied(t *testing.T) {
@@ -228,8 +228,17 @@ func TestSettingsSecretsAreMasked(t *testing.T) {
 	if p.checked.changes != 0 {
 		t.Error("to look at a secret is a change")
 	}
+	test.Type(entry, "x")
+	if p.checked.changes != 1 {
+		t.Error("to change a secret is no change")
+	}
+	x.window.Canvas().Focus(entry)
+	x.press(fyne.KeyBackspace)
+	if entry.Text != secret || p.checked.changes != 0 {
+		t.Errorf("typed back, it is %q with %d changes", entry.Text, p.checked.changes)
+	}
 	test.Tap(x.buttonOf("Hide"))
-	if strings.Contains(x.markup(), secret) || entry.Text != "" {
+	if strings.Contains(x.markup(), secret) || entry.Text != "" || !p.masked[0].revealed.IsZero() {
 		t.Error("the secret is still in the form")
 	}
 
@@ -280,14 +289,14 @@ func TestSettingsSecretsTyped(t *testing.T) {
 
 	p.write(t, bridge.AppToken, "app-token")
 	x.reads("It is stored in GNOME Keyring when you apply.")
-	x.kit.shortcut(ctrlS())
+	x.shortcut(ctrlS())
 	x.idle()
 	if x.fake.secrets[bridge.AppToken].Reveal() != "app-token" {
 		t.Error("not stored")
 	}
 	test.Tap(x.buttonOf("Remove"))
 	x.reads("It is removed when you apply.")
-	x.kit.shortcut(ctrlS())
+	x.shortcut(ctrlS())
 	x.idle()
 	if _, there := x.fake.secrets[bridge.AppToken]; there {
 		t.Error("not removed")
@@ -376,9 +385,10 @@ func TestSettingsWays(t *testing.T) {
 	take("Same network")
 	x.reads("192.168.1.20", "10.0.0.3")
 	take("10.0.0.3")
+	x.reads("With this the bot gets another address. When you have applied it, install the bot anew: what to type stands below.")
 	x.reads("http://10.0.0.3:8460", "When you apply, the bot is at http://10.0.0.3:8460/nextcloud-talk. Talk has it at https://bot.example.com/nextcloud-talk: then install it anew, with this:")
 	x.shoot("settings-network")
-	x.kit.shortcut(ctrlS())
+	x.shortcut(ctrlS())
 	x.idle()
 	if x.fake.saved.Webhook.Listen != "10.0.0.3:8460" || x.fake.saved.Tunnel.Mode != config.TunnelOff {
 		t.Errorf("saved %+v %+v", x.fake.saved.Webhook, x.fake.saved.Tunnel)
@@ -399,7 +409,7 @@ func TestSettingsWays(t *testing.T) {
 	x.reads("1 field needs attention. Nothing is saved before.")
 	p.write(t, "webhook.public_url", "https://bot.example.com")
 	take("This computer")
-	x.kit.shortcut(ctrlS())
+	x.shortcut(ctrlS())
 	x.idle()
 	if x.fake.saved.Webhook.Listen != "127.0.0.1:8460" || x.fake.saved.Webhook.PublicURL != "" {
 		t.Errorf("saved %+v", x.fake.saved.Webhook)
@@ -443,7 +453,7 @@ func TestSettingsRenewedSecret(t *testing.T) {
 	if code := p.install.code.text; !strings.HasPrefix(code, "sudo -u www-data php occ talk:bot:uninstall --url=") {
 		t.Errorf("nothing takes the bot away: %s", code)
 	}
-	x.kit.shortcut(ctrlS())
+	x.shortcut(ctrlS())
 	x.idle()
 	if !p.renewing() {
 		t.Error("forgotten when it was saved")
@@ -477,7 +487,7 @@ func TestSettingsModels(t *testing.T) {
 		t.Error("a model of the list is selected, though another is typed")
 	}
 	x.shoot("settings-models")
-	x.kit.shortcut(ctrlS())
+	x.shortcut(ctrlS())
 	x.idle()
 	if h := x.fake.saved.Handler; h.Kind != config.LLM || h.Model != "mine" || h.Timeout != config.DefaultHandler(config.LLM).Timeout {
 		t.Errorf("saved %+v", h)
@@ -508,6 +518,9 @@ func TestSettingsOwnCommands(t *testing.T) {
 	x.press(fyne.KeyTab)
 	reply, _ := x.window.Canvas().Focused().(*entry)
 	test.Type(reply, "On the fridge.")
+	if reply.AcceptsTab() {
+		t.Error("Tab is typed into an answer of several lines, and leads nowhere")
+	}
 	x.press(fyne.KeyTab)
 	if x.window.Canvas().Focused() != fyne.Focusable(add) {
 		t.Errorf("Tab leads from the answer to %T", x.window.Canvas().Focused())
@@ -550,6 +563,21 @@ func TestSettingsFollowTheFile(t *testing.T) {
 	x.reads("1 change is not saved yet.")
 }
 
+// What was changed elsewhere a moment ago is not undone by Apply.
+func TestSettingsReadTheFileBeforeTheyWriteIt(t *testing.T) {
+	x, p := openSettings(t, newFake())
+	p.write(t, usersKey, "carol")
+	x.fake.change(func(b *fakeBackend) {
+		b.config.Talk.BaseURL = "https://elsewhere.example.com"
+		b.config.Rooms = map[string]config.Room{"knzaftd5": {Enabled: true, AllowedUsers: []string{"bob"}}}
+	})
+	test.Tap(x.buttonOf("Apply"))
+	x.idle()
+	if c := x.fake.saved; c.Talk.BaseURL != "https://elsewhere.example.com" || len(c.Rooms) != 1 || !slices.Equal(c.Talk.AllowedUsers, []string{"carol"}) {
+		t.Errorf("saved %+v", c)
+	}
+}
+
 func TestSettingsOfABrokenFile(t *testing.T) {
 	b := newFake()
 	b.problems = []config.Problem{{File: "config.toml", Line: 7, Key: "webhok", Text: bridge.Say("unknown key"), Hint: bridge.Say("remove it")}}
@@ -559,8 +587,8 @@ func TestSettingsOfABrokenFile(t *testing.T) {
 	x.reads("1 field needs attention. Nothing is saved before.", "config.toml needs attention", "remove it")
 	all := strings.Join(x.texts(), "\n")
 	for _, want := range []string{
-		"Config.toml:7: webhok: unknown key.\nPerch goes on without that. Apply writes the file anew, and keeps the old one beside it.",
-		"Handlers.house.url: is required", "This form does not show that. Mend it in /home/me/.config/perch/config.toml",
+		"config.toml:7: webhok: unknown key\nPerch goes on without that. Apply writes the file anew, and keeps the old one beside it.",
+		"handlers.house.url: is required", "This form does not show that. Mend it in /home/me/.config/perch/config.toml",
 	} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is not to be read", want)
@@ -582,7 +610,7 @@ func TestSettingsOfTheProgram(t *testing.T) {
 	x, _ := openSettings(t, newFake())
 	test.Tap(find(x, func(c *check) bool { return c.Text == "Start Perch when I log in" }))
 	x.reads("1 change is not saved yet.")
-	x.kit.shortcut(ctrlS())
+	x.shortcut(ctrlS())
 	x.idle()
 	if asked := x.fake.asked(); !slices.Equal(asked, []string{"SetStartsAtLogin true"}) {
 		t.Errorf("asked for %v", asked)
@@ -590,7 +618,7 @@ func TestSettingsOfTheProgram(t *testing.T) {
 	x.reads("Saved. Secrets are in GNOME Keyring.")
 	x.fake.errs["SetStartsAtLogin"] = errors.New("no autostart here")
 	test.Tap(find(x, func(c *check) bool { return c.Text == "Start Perch when I log in" }))
-	x.kit.shortcut(ctrlS())
+	x.shortcut(ctrlS())
 	x.idle()
 	x.reads("no autostart here", "1 change is not saved yet.")
 }

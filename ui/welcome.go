@@ -154,7 +154,7 @@ func (w *welcomePage) serverStep() []fyne.CanvasObject {
 	w.testing, w.results = w.u.button(bridge.Say("Test connection"), w.test), w.testRows()
 	server := w.text(
 		serverKey, bridge.Say("Server address"), bridge.Say("As you open it in the browser."),
-		bridge.Say("https://cloud.example.com"), func(v *values) *string { return &v.Server }, w.testing,
+		asItIs("https://cloud.example.com"), func(v *values) *string { return &v.Server }, w.testing,
 	)
 	server.entry.OnSubmitted = func(string) { w.pass(stepServer) }
 	return []fyne.CanvasObject{server.entry, server.field, w.results, w.onward(stepServer, bridge.Say("Next"))}
@@ -163,7 +163,7 @@ func (w *welcomePage) serverStep() []fyne.CanvasObject {
 func (w *welcomePage) usersStep() []fyne.CanvasObject {
 	users := w.text(
 		usersKey, bridge.Say("Your user id"), bridge.Say("What you log in to Nextcloud with, not the name that others see. More than one: with commas between. Nobody else is answered."),
-		bridge.Say("alice"), func(v *values) *string { return &v.Users },
+		asItIs("alice"), func(v *values) *string { return &v.Users },
 	)
 	users.entry.OnSubmitted = func(string) { w.pass(stepUsers) }
 	return []fyne.CanvasObject{users.entry, users.field, w.onward(stepUsers, bridge.Say("Next"))}

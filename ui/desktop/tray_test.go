@@ -277,7 +277,8 @@ func TestTrayMenu(t *testing.T) {
 	}
 
 	// It changes with the state, in shape too, and not with messages.
-	looks := map[string][]byte{"running": i.pixels()}
+	now := i.pixels()
+	looks := map[string][]byte{"running": now}
 	for _, state := range []string{"degraded", "failed", "paused"} {
 		p.say("state " + state)
 		turn := "Pause…"
@@ -285,7 +286,9 @@ func TestTrayMenu(t *testing.T) {
 			turn = "Resume"
 		}
 		becomes(strings.NewReplacer("running", state, "Pause…", turn).Replace(menuOfRunning))
-		looks[state] = i.pixels()
+		eventually(t, "the icon is another one", func() bool { return !bytes.Equal(i.pixels(), now) })
+		now = i.pixels()
+		looks[state] = now
 	}
 	for a, x := range looks {
 		for b, y := range looks {

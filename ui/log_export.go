@@ -1,0 +1,212 @@
+package ui
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"perch/bridge"
+)
+
+// eventsOf returns what rows are made of, oldest first.
+func eventsOf(rows []*logRow) []logEvent {
+	all := make([]logEvent, 0, len(rows))
+	for _, r := range rows {
+		all = append(all, r.event)
+		all = append(all, r.later...)
+	}
+	slices.SortStableFunc(all, func(x, y logEvent) int {
+		return cmp.Or(cmp.Compare(x.ID, y.ID), x.Time.Compare(y.Time))
+	})
+	return all
+}
+
+// writeJSON writes events as lines of JSON, with the keys that perch run and
+// perch log have, in English.
+func writeJSON(w io.Writer, events []logEvent) error {
+	h := slog.NewJSONHandler(jsonEscaper{w}, &slog.HandlerOptions{Level: slog.LevelDebug})
+	for _, e := range events {
+		r := slog.NewRecord(e.Time, e.Level, e.Title.String(), 0)
+		actor := ""
+		if e.Actor.ID != "" {
+			actor = e.Actor.Ref()
+		}
+		for _, a := range []slog.Attr{
+			slog.String("stage", string(e.Stage)),
+			slog.String("room", e.Room.Token),
+			slog.String("room_name", e.Room.Name),
+			slog.String("actor", actor),
+			slog.String("actor_name", e.Actor.Name),
+			slog.String("message_id", e.MessageID),
+			slog.String("text", e.Text),
+			slog.String("code", string(e.Code)),
+			slog.String("reason", e.Reason.String()),
+			slog.String("cause", e.Cause),
+			slog.String("hint", e.Hint.String()),
+		} {
+			if a.Value.String() != "" {
+				r.AddAttrs(a)
+			}
+		}
+		if e.Duration > 0 {
+			r.AddAttrs(slog.Float64("duration_ms", float64(e.Duration.Microseconds())/1000))
+		}
+		if err := h.Handle(context.Background(), r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// jsonEscaper writes JSON with what misleads a reader escaped. Outside of
+// strings JSON has none of that.
+type jsonEscaper struct{ w io.Writer }
+
+// Write implements io.Writer.
+func (e jsonEscaper) Write(p []byte) (int, error) {
+	var b bytes.Buffer
+	for _, r := range string(p) {
+		if misleads(r) && r != '\n' {
+			_, _ = fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	if _, err := e.w.Write(b.Bytes()); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// writeText writes events for a person, in local time: a line for each, and
+// below it why and what to do, if it is a problem.
+func writeText(w io.Writer, events []logEvent, say func(bridge.Text) string) error {
+	var b bytes.Buffer
+	for _, e := range events {
+		writeEvent(&b, e, say)
+		if b.Len() > 1<<16 {
+			if _, err := b.WriteTo(w); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := b.WriteTo(w)
+	return err
+}
+
+// signInText stands for the shape of a row.
+func signInText(s sign) string {
+	switch s {
+	case signIn:
+		return "→"
+	case signOut:
+		return "←"
+	case signRefused:
+		return "⊘"
+	case signWarn:
+		return "!"
+	case signError:
+		return "✕"
+	default:
+		return "●"
+	}
+}
+
+const textColumn = 23 // where the words begin, after "2006-01-02 15:04:05  → "
+
+func writeEvent(b *bytes.Buffer, e logEvent, say func(bridge.Text) string) {
+	r := &logRow{event: e}
+	s := r.sign()
+	b.WriteString(e.Time.Local().Format(time.DateTime) + "  " + signInText(s) + " ")
+	if s == signIn || s == signOut {
+		b.WriteString(excerpt(e.Room.String(), 100) + "  ")
+		if s == signIn {
+			b.WriteString(excerpt(e.Actor.String(), 100) + ": ")
+		}
+	}
+	b.WriteString(indented(r.words(say)))
+	if e.Duration > 0 && s == signOut {
+		b.WriteString("  (" + duration(e.Duration) + ")")
+	}
+	if e.Level >= slog.LevelWarn {
+		for _, part := range explanation(e, say) {
+			b.WriteString("\n" + strings.Repeat(" ", textColumn) + indented(part))
+		}
+	}
+	b.WriteByte('\n')
+}
+
+// indented returns s with its further lines below the first.
+func indented(s string) string {
+	return strings.ReplaceAll(strings.TrimRight(harmless(s, 1<<16), "\n"), "\n", "\n"+strings.Repeat(" ", textColumn))
+}
+
+// explanation returns why something is wrong, the technical cause and what to
+// do, without what is said already.
+func explanation(e logEvent, say func(bridge.Text) string) []string {
+	var parts []string
+	if reason := e.Reason.String(); reason != "" && reason != e.Title.String() {
+		parts = append(parts, sentence(say(e.Reason)))
+	}
+	if cause := technical(e); cause != "" {
+		parts = append(parts, cause)
+	}
+	if !e.Hint.IsZero() {
+		parts = append(parts, sentence(say(e.Hint)))
+	}
+	return parts
+}
+
+// technical returns the cause of a problem without what its title and reason say
+// already.
+func technical(e logEvent) string {
+	cause := e.Cause
+	for _, said := range []string{e.Title.String(), e.Reason.String()} {
+		if said != "" {
+			cause = strings.TrimLeft(strings.TrimPrefix(cause, said), ":\n ")
+		}
+	}
+	return cause
+}
+
+// describe returns all that is known of a row, for another person who is to
+// help.
+func describe(r *logRow, say func(bridge.Text) string) string {
+	var b bytes.Buffer
+	for _, e := range r.events() {
+		writeEvent(&b, e, say)
+		b.WriteString(strings.Repeat(" ", textColumn) + strings.Join(facts(e), " · ") + "\n")
+	}
+	return b.String()
+}
+
+// facts returns what programs know of an event: ids, code, how long it took.
+func facts(e logEvent) []string {
+	var list []string
+	add := func(name, value string) {
+		if value != "" {
+			list = append(list, name+"="+excerpt(value, 100))
+		}
+	}
+	add("stage", string(e.Stage))
+	add("code", string(e.Code))
+	add("message", e.MessageID)
+	add("answers", e.Answers)
+	add("room", e.Room.Token)
+	if e.Actor.ID != "" {
+		add("actor", e.Actor.Ref())
+	}
+	if e.Duration > 0 {
+		add("took", duration(e.Duration))
+	}
+	if e.Waited > 0 {
+		add("waited", duration(e.Waited))
+	}
+	return list
+}

@@ -1,0 +1,813 @@
+package ui
+
+import (
+	"cmp"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"perch/bridge"
+)
+
+// logRow is one line of the log: a message with what became of it, or another
+// event. It never changes; where more is known, another takes its place.
+type logRow struct {
+	seq   uint64     // its place in the log
+	event logEvent   // the message, or the event
+	later []logEvent // what became of the message, oldest first
+	fate  fate
+	live  bool // it was seen as it came
+}
+
+// logEvent is an event of which many have most in common: the room, the person
+// and what happened. Its own fields go before those of the event that it points
+// to.
+type logEvent struct {
+	*bridge.Event
+
+	ID                       int64
+	Time                     time.Time
+	MessageID, Answers, Text string
+	Duration, Waited         time.Duration
+}
+
+// newLogEvent returns e with nothing in common with others.
+func newLogEvent(e bridge.Event) logEvent {
+	return logEvent{
+		Event: &e, ID: e.ID, Time: e.Time, MessageID: e.MessageID, Answers: e.Answers, Text: e.Text,
+		Duration: e.Duration, Waited: e.Waited,
+	}
+}
+
+// logFrame is what events have in common.
+type logFrame struct {
+	stage bridge.Stage
+	level slog.Level
+	title string
+	room  bridge.Room
+	actor bridge.Actor
+	code  bridge.Code
+}
+
+// fate is what became of a message.
+type fate int
+
+const (
+	fateNone     fate = iota // it is no message that is answered
+	fateWorking              // the handler has it
+	fateSending              // the reply waits for its turn
+	fateRetrying             // the reply could not be sent yet
+	fateHeld                 // the server refused the reply: it waits for a person
+	fateSlowed               // the server asked to slow down
+	fateSent
+	fateSilent // the handler had nothing to say
+	fateKept   // no handler was asked
+	fatePassed // another bot has it
+	fateFailed
+	fateGivenUp
+)
+
+// final says that nothing that comes later makes it better.
+func (f fate) final() bool { return f == fateFailed || f == fateGivenUp }
+
+// maxLater bounds what a row remembers of what became of its message.
+const maxLater = 8
+
+// Titles by which events without a code of their own are known.
+const (
+	titleReceived = "Message received"
+	titleHandled  = "Handled"
+	titleSilent   = "Handled, without a reply"
+	titleFailed   = "The handler failed"
+)
+
+// isMessage says if e is a message that was taken.
+func isMessage(e logEvent) bool {
+	return e.Stage == bridge.StageIntake && e.Title.Format == titleReceived && e.MessageID != ""
+}
+
+// logKey names a message.
+type logKey struct{ room, id string }
+
+// concerns returns the message that e tells the fate of.
+func concerns(e logEvent) (key logKey, yes bool) {
+	key.room = e.Room.Token
+	switch e.Stage {
+	case bridge.StageSender:
+		key.id = e.Answers
+	case bridge.StageHandler:
+		if e.Level <= slog.LevelInfo || e.Title.Format == titleFailed {
+			key.id = e.MessageID
+		}
+	default:
+	}
+	return key, key.id != ""
+}
+
+// and returns r with what e tells about it.
+func (r *logRow) and(e logEvent) *logRow {
+	with := *r
+	if e.Level > slog.LevelDebug {
+		with.later = slices.Concat(r.later[max(0, len(r.later)-maxLater+1):], []logEvent{e})
+	}
+	if next := fateAfter(r.fate, e); !r.fate.final() {
+		with.fate = next
+	}
+	return &with
+}
+
+// fateAfter returns what became of a message after e.
+func fateAfter(before fate, e logEvent) fate {
+	switch {
+	case e.Stage == bridge.StageHandler:
+		switch {
+		case e.Level >= slog.LevelError:
+			return fateFailed
+		case e.Level == slog.LevelInfo:
+			return fatePassed
+		case before != fateWorking:
+			return before
+		case e.Title.Format == titleHandled:
+			return fateSending
+		case e.Title.Format == titleSilent && e.Duration > 0:
+			return fateSilent
+		case e.Title.Format == titleSilent:
+			return fateKept
+		}
+		return before
+	case e.Level < slog.LevelWarn:
+		if e.Waited == 0 && (before == fateWorking || before == fateSending) {
+			return before // a reaction was taken away
+		}
+		return fateSent
+	case e.Level < slog.LevelError:
+		return fateRetrying
+	case e.Code == bridge.CodeUnauthorized:
+		return fateHeld
+	case e.Code == bridge.CodeThrottled:
+		return fateSlowed
+	}
+	return fateGivenUp
+}
+
+// A message of which nothing is heard was not answered: in the journal it does
+// not say so, and a step can go unseen.
+const (
+	silentStored = 2 * time.Minute
+	silentLive   = time.Hour
+)
+
+// fateAt returns what became of a message as far as it is known then; held says
+// if replies are held back.
+func (r *logRow) fateAt(now time.Time, held bool) fate {
+	switch {
+	case r.fate == fateWorking && !r.live && now.Sub(r.event.Time) > silentStored,
+		r.fate == fateWorking && now.Sub(r.event.Time) > silentLive:
+		return fateSilent
+	case r.fate == fateHeld && !held:
+		return fateSending
+	default:
+		return r.fate
+	}
+}
+
+// state returns the state of a row in a word or two.
+func (r *logRow) state(now time.Time, held bool) (bridge.Text, tone) {
+	switch r.fateAt(now, held) {
+	case fateWorking:
+		return bridge.Say("working %s", wholeSeconds(now.Sub(r.event.Time))), neutral
+	case fateSending:
+		return bridge.Say("sending"), neutral
+	case fateRetrying:
+		return bridge.Say("trying again"), warn
+	case fateHeld:
+		return bridge.Say("%s held", "401"), bad
+	case fateSlowed:
+		return bridge.Say("%s held", "429"), warn
+	case fateSent:
+		if d := r.waited(); d > 0 {
+			return bridge.Say("sent %s", duration(d)), ok
+		}
+		return bridge.Say("sent"), ok
+	case fateSilent:
+		return bridge.Say("no reply"), neutral
+	case fateKept:
+		return bridge.Say("for the record"), neutral
+	case fatePassed:
+		return bridge.Say("handed on"), ok
+	case fateFailed:
+		return bridge.Say("failed"), bad
+	case fateGivenUp:
+		return bridge.Say("given up"), bad
+	case fateNone:
+	}
+	return r.eventState()
+}
+
+// eventState returns the state of a row that is no message which is answered.
+func (r *logRow) eventState() (bridge.Text, tone) {
+	e := r.event
+	switch {
+	case e.Level == slog.LevelWarn && e.Stage == bridge.StageIntake && e.Code == bridge.CodeUnavailable:
+		return bridge.Say("not taken"), warn
+	case e.Level == slog.LevelWarn && e.Stage == bridge.StageWebhook && e.Code == bridge.CodeUnauthorized:
+		return bridge.Say("%s", "401"), bad
+	case e.Level == slog.LevelWarn && e.Stage == bridge.StageWebhook && e.Code == bridge.CodeThrottled:
+		return bridge.Say("%s", "429"), warn
+	case r.sign() == signRefused:
+		return bridge.Say("refused"), warn
+	case r.sign() == signOut:
+		return bridge.Say("sent"), ok
+	case e.Level >= slog.LevelError:
+		return stageName(e.Stage), bad
+	case e.Level >= slog.LevelWarn:
+		return stageName(e.Stage), warn
+	default:
+		return stageName(e.Stage), neutral
+	}
+}
+
+// stageName returns where an event comes from, in a word.
+func stageName(s bridge.Stage) bridge.Text {
+	switch s {
+	case bridge.StageWebhook:
+		return bridge.Say("webhook")
+	case bridge.StageIntake:
+		return bridge.Say("conversation")
+	case bridge.StageHandler:
+		return bridge.Say("handler")
+	case bridge.StageSender:
+		return bridge.Say("replies")
+	case bridge.StageJournal:
+		return bridge.Say("journal")
+	case bridge.StageTunnel:
+		return bridge.Say("tunnel")
+	default:
+		return bridge.Say("%s", "Perch")
+	}
+}
+
+// waited returns how long it took to answer a message: until the first reply
+// was there.
+func (r *logRow) waited() time.Duration {
+	for _, e := range r.later {
+		if e.Stage == bridge.StageSender && e.Level < slog.LevelWarn && e.Waited > 0 {
+			return e.Waited
+		}
+	}
+	return 0
+}
+
+// problem returns the last event of the row that something is wrong in, as long
+// as it has not come right.
+func (r *logRow) problem() (e logEvent, yes bool) {
+	for i := len(r.later); i >= 0; i-- {
+		e := &r.event
+		if i > 0 {
+			e = &r.later[i-1]
+		}
+		if e.Level >= slog.LevelWarn {
+			return *e, r.fate != fateSent || e.Stage != bridge.StageSender
+		}
+	}
+	return logEvent{}, false
+}
+
+// level returns how grave a row is now.
+func (r *logRow) level() slog.Level {
+	if e, yes := r.problem(); yes {
+		return e.Level
+	}
+	return slog.LevelInfo
+}
+
+// events returns all that the row is made of, oldest first.
+func (r *logRow) events() []logEvent {
+	return append([]logEvent{r.event}, r.later...)
+}
+
+// sign is the shape at the beginning of a row.
+type sign int
+
+const (
+	signOther sign = iota
+	signIn
+	signOut
+	signRefused
+	signWarn
+	signError
+)
+
+// sign returns what kind of thing happened.
+func (r *logRow) sign() sign {
+	e := r.event
+	switch {
+	case isMessage(e):
+		return signIn
+	case e.Level >= slog.LevelError:
+		return signError
+	case e.Level >= slog.LevelWarn && (e.Stage == bridge.StageIntake || e.Stage == bridge.StageWebhook):
+		return signRefused
+	case e.Level >= slog.LevelWarn:
+		return signWarn
+	case e.Stage == bridge.StageSender && e.Text != "":
+		return signOut
+	default:
+		return signOther
+	}
+}
+
+// words returns what stands in the row: what was written, or what happened.
+func (r *logRow) words(say func(bridge.Text) string) string {
+	if s := r.sign(); (s == signIn || s == signOut) && r.event.Text != "" {
+		return r.event.Text
+	}
+	return say(r.event.Title)
+}
+
+// logFilter is what a person wants to see.
+type logFilter struct {
+	level  slog.Level // at least
+	room   string     // token; empty: all
+	person string     // as Actor.Ref; empty: all
+	text   string     // all words of it, wherever they stand
+}
+
+// lets says if the filter lets r through.
+func (f logFilter) lets(r *logRow, say func(bridge.Text) string) bool {
+	e := &r.event
+	if f.room != "" && e.Room.Token != f.room || f.person != "" && (e.Actor.ID == "" || e.Actor.Ref() != f.person) {
+		return false
+	}
+	if f.level > slog.LevelInfo && r.level() < f.level {
+		return false
+	}
+	for word := range strings.FieldsSeq(f.text) {
+		if !r.has(strings.ToLower(word), say) {
+			return false
+		}
+	}
+	return true
+}
+
+// has says if a word in small letters can be found in the row.
+func (r *logRow) has(word string, say func(bridge.Text) string) bool {
+	e := &r.event
+	if hasWord(e.Text, word) || hasWord(e.Room.Name, word) || hasWord(e.Actor.Name, word) ||
+		hasWord(e.Actor.ID, word) || hasWord(e.Room.Token, word) || hasWord(e.MessageID, word) {
+		return true
+	}
+	tells := func(e *logEvent) bool {
+		return hasWord(e.Text, word) || hasWord(string(e.Code), word) || hasWord(e.Cause, word) ||
+			hasWord(say(e.Title), word) || !e.Reason.IsZero() && hasWord(say(e.Reason), word)
+	}
+	if !isMessage(*e) && tells(e) {
+		return true
+	}
+	for i := range r.later {
+		if tells(&r.later[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasWord says if a word in small letters stands in s, in whatever letters. It
+// copies nothing as long as s is ASCII: a hundred thousand rows are looked
+// through while a person types.
+func hasWord(s, word string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return strings.Contains(strings.ToLower(s), word)
+		}
+	}
+	for ; len(s) >= len(word); s = s[1:] {
+		i := 0
+		for i < len(word) && small(s[i]) == word[i] {
+			i++
+		}
+		if i == len(word) {
+			return true
+		}
+	}
+	return false
+}
+
+// small returns an ASCII letter as a small one.
+func small(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
+// logBook keeps the newest rows of the log, a bounded number of them. It is safe
+// for concurrent use.
+type logBook struct {
+	most uint64 // rows
+
+	mu       sync.Mutex
+	rows     []*logRow                  // by seq modulo most; nil: it is part of another now
+	next     uint64                     // seq of the next row
+	last     int64                      // highest id of an event that was seen
+	messages map[logKey]uint64          // seq of a message's row
+	replies  map[logKey]uint64          // seq of the row of a reply whose message is not here
+	early    map[logKey]logEvent        // what was heard of a message before it came
+	touched  map[uint64]struct{}        // rows that are others than the view has
+	frames   map[logFrame]*bridge.Event // one of each
+	rooms    map[string]string          // names by token
+	people   map[string]string          // names by Actor.Ref
+	version  int                        // grows with each change
+	era      int                        // grows when rows are taken away at once
+	names    int                        // grows with each new room and person
+}
+
+// Bounds of what a book remembers beside its rows.
+const (
+	maxEarly   = 1000
+	maxFrames  = 10_000
+	maxChoices = 200 // rooms and people to choose from
+)
+
+func newLogBook(most uint64) *logBook {
+	b := &logBook{most: most}
+	b.reset()
+	return b
+}
+
+// reset takes all rows away.
+func (b *logBook) reset() {
+	b.rows, b.next = nil, 0
+	b.messages, b.replies = make(map[logKey]uint64), make(map[logKey]uint64)
+	b.early, b.touched = make(map[logKey]logEvent), make(map[uint64]struct{})
+	b.frames, b.rooms, b.people = make(map[logFrame]*bridge.Event), make(map[string]string), make(map[string]string)
+	b.version++
+	b.era++
+	b.names++
+}
+
+// newest returns the highest id of an event that was seen.
+func (b *logBook) newest() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last
+}
+
+// current returns a number that is another after each change.
+func (b *logBook) current() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.version
+}
+
+// size returns how many rows there are.
+func (b *logBook) size() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.rows)
+}
+
+// misses says if events were stored between what was seen and these.
+func (b *logBook) misses(events []bridge.Event) bool {
+	for _, e := range events {
+		if e.ID > 0 {
+			return e.ID > b.newest()+1
+		}
+	}
+	return false
+}
+
+// add takes events in, oldest first; what was seen already is left out. live
+// says that they come as they happen.
+func (b *logBook) add(events []bridge.Event, live bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range events {
+		if e.ID != 0 && e.ID <= b.last {
+			continue
+		}
+		b.last = max(b.last, e.ID)
+		b.put(b.shared(e), live)
+	}
+	b.version++
+}
+
+func (b *logBook) put(e logEvent, live bool) {
+	key, tells := concerns(e)
+	if tells {
+		if seq, here := b.messages[key]; here {
+			b.replace(b.at(seq).and(e))
+			return
+		}
+	}
+	if e.Level <= slog.LevelDebug {
+		if tells {
+			b.foresee(key, e)
+		}
+		return
+	}
+	r := &logRow{event: e, live: live}
+	switch {
+	case isMessage(e):
+		key = logKey{e.Room.Token, e.MessageID}
+		r.fate = fateWorking
+		b.messages[key] = b.next
+		if e, heard := b.early[key]; heard {
+			delete(b.early, key)
+			r = r.and(e)
+		}
+		if seq, here := b.replies[key]; here { // it was quicker than its message
+			r = r.and(b.at(seq).event)
+			b.drop(seq)
+			b.touched[seq] = struct{}{}
+		}
+	case tells:
+		b.replies[key] = b.next
+	}
+	b.meet(e)
+	b.append(r)
+}
+
+// foresee remembers what is told of a message that is not here yet.
+func (b *logBook) foresee(key logKey, e logEvent) {
+	if len(b.early) >= maxEarly {
+		clear(b.early)
+	}
+	b.early[key] = e
+}
+
+func (b *logBook) at(seq uint64) *logRow { return b.rows[seq%b.most] }
+
+// append puts r at the end; the oldest goes where there are too many.
+func (b *logBook) append(r *logRow) {
+	r.seq = b.next
+	b.next++
+	if uint64(len(b.rows)) < b.most {
+		b.rows = append(b.rows, r)
+		return
+	}
+	if b.at(r.seq) != nil {
+		b.drop(b.at(r.seq).seq)
+	}
+	b.rows[r.seq%b.most] = r
+}
+
+// drop takes a row away.
+func (b *logBook) drop(seq uint64) {
+	e := b.at(seq).event
+	if key, tells := concerns(e); tells && b.replies[key] == seq {
+		delete(b.replies, key)
+	}
+	if key := (logKey{e.Room.Token, e.MessageID}); isMessage(e) && b.messages[key] == seq {
+		delete(b.messages, key)
+	}
+	delete(b.touched, seq)
+	b.rows[seq%b.most] = nil
+}
+
+func (b *logBook) replace(r *logRow) {
+	b.rows[r.seq%b.most] = r
+	b.touched[r.seq] = struct{}{}
+}
+
+// first returns the seq of the oldest row.
+func (b *logBook) first() uint64 { return b.next - uint64(len(b.rows)) }
+
+// shared returns e with what it has in common with others.
+func (b *logBook) shared(e bridge.Event) logEvent {
+	own := newLogEvent(e)
+	if len(e.Title.Args) > 0 || e.Cause != "" || !e.Reason.IsZero() || !e.Hint.IsZero() {
+		return own
+	}
+	key := logFrame{e.Stage, e.Level, e.Title.Format, e.Room, e.Actor, e.Code}
+	frame, here := b.frames[key]
+	if !here {
+		if len(b.frames) >= maxFrames {
+			clear(b.frames)
+		}
+		frame = &bridge.Event{Stage: e.Stage, Level: e.Level, Title: e.Title, Room: e.Room, Actor: e.Actor, Code: e.Code}
+		b.frames[key] = frame
+	}
+	own.Event = frame
+	return own
+}
+
+// meet remembers the room and person of e, to choose from.
+func (b *logBook) meet(e logEvent) {
+	know := func(names map[string]string, key, name string) {
+		if had, known := names[key]; known && had == name || !known && len(names) >= maxChoices {
+			return
+		}
+		names[key] = name
+		b.names++
+	}
+	if e.Room.Token != "" {
+		know(b.rooms, e.Room.Token, e.Room.String())
+	}
+	if e.Actor.ID != "" {
+		know(b.people, e.Actor.Ref(), e.Actor.String())
+	}
+}
+
+// logChoice is a room or a person to choose.
+type logChoice struct{ key, name string }
+
+// choices returns the rooms and people of the log by name, unless they are those
+// of the version that is known; the version grows with each that is new.
+func (b *logBook) choices(known int) (rooms, people []logChoice, version int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if known == b.names {
+		return nil, nil, known
+	}
+	return sortedChoices(b.rooms), sortedChoices(b.people), b.names
+}
+
+// sortedChoices returns names by their keys; those of the same name have the
+// key, too.
+func sortedChoices(names map[string]string) []logChoice {
+	times := make(map[string]int)
+	for _, name := range names {
+		times[name]++
+	}
+	list := make([]logChoice, 0, len(names))
+	for _, key := range slices.Sorted(maps.Keys(names)) {
+		name := excerpt(names[key], 40)
+		if times[names[key]] > 1 && names[key] != key {
+			name += " (" + key + ")"
+		}
+		list = append(list, logChoice{key, name})
+	}
+	slices.SortStableFunc(list, func(x, y logChoice) int { return cmp.Compare(strings.ToLower(x.name), strings.ToLower(y.name)) })
+	return list
+}
+
+// forget takes away what is made of events up to an id alone.
+func (b *logBook) forget(upTo int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var stay []*logRow
+	for _, r := range b.rows {
+		if r != nil && r.event.ID > upTo {
+			stay = append(stay, r)
+		}
+	}
+	slices.SortFunc(stay, func(x, y *logRow) int { return cmp.Compare(x.seq, y.seq) })
+	b.reset()
+	for _, r := range stay {
+		if isMessage(r.event) {
+			b.messages[logKey{r.event.Room.Token, r.event.MessageID}] = b.next
+		}
+		again := *r
+		b.meet(r.event)
+		b.append(&again)
+	}
+}
+
+// logView is the rows that a filter lets through, oldest first. It is brought up
+// to date by its book, of which it is the only one.
+type logView struct {
+	filter  logFilter
+	rows    []*logRow
+	next    uint64 // the first row that was not looked at
+	version int    // of the book
+	era     int
+}
+
+// refilter makes v show what another filter lets through.
+func (b *logBook) refilter(v *logView, f logFilter, say func(bridge.Text) string) {
+	clear(v.rows)
+	*v = logView{filter: f, rows: v.rows[:0], era: v.era}
+	b.update(v, say)
+}
+
+// update brings v up to date. It returns how many rows are new.
+func (b *logBook) update(v *logView, say func(bridge.Text) string) (fresh int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if v.version == b.version {
+		return 0
+	}
+	v.version = b.version
+	if v.era != b.era {
+		v.rows, v.next, v.era = nil, 0, b.era
+	}
+	gone, _ := v.find(b.first())
+	clear(v.rows[:gone])
+	v.rows = v.rows[gone:]
+	for seq := range b.touched {
+		if seq < v.next && seq >= b.first() {
+			v.set(seq, b.at(seq), say)
+		}
+	}
+	clear(b.touched)
+	for seq := max(v.next, b.first()); seq < b.next; seq++ {
+		if r := b.at(seq); r != nil && v.filter.lets(r, say) {
+			v.rows = append(v.rows, r)
+			fresh++
+		}
+	}
+	v.next = b.next
+	return fresh
+}
+
+// fresh returns how many rows v would have more after update.
+func (b *logBook) fresh(v *logView, say func(bridge.Text) string) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	from := b.first()
+	if v.era == b.era {
+		from = max(from, v.next)
+	}
+	for seq := from; seq < b.next; seq++ {
+		if r := b.at(seq); r != nil && v.filter.lets(r, say) {
+			n++
+		}
+	}
+	return n
+}
+
+// find returns where the row with that seq is or would be.
+func (v *logView) find(seq uint64) (i int, here bool) {
+	return slices.BinarySearchFunc(v.rows, seq, func(r *logRow, seq uint64) int { return cmp.Compare(r.seq, seq) })
+}
+
+// set puts r in the place of the row with that seq; nil is none.
+func (v *logView) set(seq uint64, r *logRow, say func(bridge.Text) string) {
+	i, here := v.find(seq)
+	switch lets := r != nil && v.filter.lets(r, say); {
+	case here && lets:
+		v.rows[i] = r
+	case here:
+		v.rows = slices.Delete(v.rows, i, i+1)
+	case lets:
+		v.rows = slices.Insert(v.rows, i, r)
+	}
+}
+
+// newestAt returns the row that stands i below the newest.
+func (v *logView) newestAt(i int) *logRow { return v.rows[len(v.rows)-1-i] }
+
+// wholeSeconds returns a time for a person without parts of seconds.
+func wholeSeconds(d time.Duration) string {
+	if d >= time.Minute {
+		return duration(d)
+	}
+	return strconv.Itoa(int(max(d, 0).Seconds())) + " s"
+}
+
+// excerpt returns the beginning of s, at most n characters, on one line and
+// without characters that cannot be seen or turn the direction of the text:
+// what people write is not trusted.
+func excerpt(s string, n int) string {
+	var b strings.Builder
+	space := false
+	for _, r := range s {
+		switch {
+		case n == 0:
+			b.WriteRune('…')
+			return b.String()
+		case unicode.IsSpace(r):
+			space = b.Len() > 0
+			continue
+		case misleads(r):
+			r = '·'
+		}
+		if space {
+			b.WriteByte(' ')
+			space = false
+		}
+		b.WriteRune(r)
+		n--
+	}
+	return b.String()
+}
+
+// harmless returns s, at most n characters, without what excerpt leaves out, but
+// with its lines.
+func harmless(s string, n int) string {
+	var b strings.Builder
+	for _, r := range strings.ReplaceAll(s, "\r\n", "\n") {
+		if n == 0 {
+			b.WriteRune('…')
+			break
+		}
+		if r != '\n' && r != '\t' && misleads(r) {
+			r = '·'
+		}
+		b.WriteRune(r)
+		n--
+	}
+	return b.String()
+}
+
+// misleads says if a character is not seen, or changes how others are.
+func misleads(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u200b' || r == '\u2028' || r == '\u2029' || r == '\ufeff' || r == '\u00ad'
+}
