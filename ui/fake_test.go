@@ -59,6 +59,7 @@ type fakeBackend struct {
 	calls    []string         // what was asked that changes something: "Pause", "Save", "SetSecret app_token"
 	saved    config.Config    // by Save
 	watchers []chan []bridge.Event
+	live     bool // Watch goes on until it is told to stop, so that idle cannot be used
 	practice *fakePractice
 	fixed    map[string]bool // secrets that come from a variable, by their name
 	local    []string        // addresses of this computer
@@ -236,10 +237,14 @@ func (b *fakeBackend) ClearEvents(context.Context) error {
 	return err
 }
 
-// Watch hands on what publish is given.
+// Watch hands on what publish is given, if the bot is live.
 func (b *fakeBackend) Watch(ctx context.Context, batch func(events []bridge.Event, dropped int)) error {
 	c := make(chan []bridge.Event)
 	b.mu.Lock()
+	if !b.live {
+		b.mu.Unlock()
+		return nil
+	}
 	b.watchers = append(b.watchers, c)
 	b.mu.Unlock()
 	defer func() {

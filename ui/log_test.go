@@ -26,6 +26,7 @@ import (
 // being watched.
 func openLog(t *testing.T, b *fakeBackend, v fyne.ThemeVariant) (*tested, *logPage) {
 	t.Helper()
+	b.live = true
 	x := openIn(t, b, v)
 	p := x.pages[PageLog].(*logPage)
 	x.Show(PageLog)

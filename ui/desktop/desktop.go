@@ -62,6 +62,12 @@ func Run(ctx context.Context, o Options) error {
 		p.show()
 	}
 	p.app.Lifecycle().SetOnStarted(p.start)
+	// What Fyne does at its end, to save preferences that there are none of here,
+	// can come between the end of its loop and of its queue, and is waited for
+	// for ever then.
+	if l, ok := p.app.Lifecycle().(interface{ SetOnStoppedHookExecuted(hook func()) }); ok {
+		l.SetOnStoppedHookExecuted(nil)
+	}
 	p.app.Run()
 	end()
 	p.tasks.Wait()
