@@ -2,6 +2,8 @@ package ui
 
 import (
 	"log/slog"
+	"unicode"
+	"unicode/utf8"
 
 	"fyne.io/fyne/v2"
 	"fyne.io/fyne/v2/driver/desktop"
@@ -298,11 +300,22 @@ func (l *logLine) words(named bool) (string, style) {
 		if named {
 			text = l.row.event.Actor.String() + ": " + text
 		}
+	case signOut:
 	case signRefused:
-		return excerpt(text, maxWordsShown), style{color: colorMuted}
+		return excerpt(capital(text), maxWordsShown), style{color: colorMuted}
 	default:
+		text = capital(text)
 	}
 	return excerpt(text, maxWordsShown), style{}
+}
+
+// capital returns s with a capital at its beginning.
+func capital(s string) string {
+	first, n := utf8.DecodeRuneInString(s)
+	if n == 0 {
+		return ""
+	}
+	return string(unicode.ToUpper(first)) + s[n:]
 }
 
 // maxWordsShown is more than fits into a row.

@@ -143,12 +143,12 @@ func TestLogShowsTheJournal(t *testing.T) {
 	x.wantLines(
 		"14:35:08 Kitchen Alice what is for dinner? sent 0.9 s",
 		"14:34:51 Ops Bob !status sent 12 ms",
-		"14:34:20 Ops Mallory not among the allowed users refused",
+		"14:34:20 Ops Mallory Not among the allowed users refused",
 		"14:33:02 Family Grandma Are the lights off? no reply",
 		"14:32:39 Kitchen Alice !ping 401 held",
 		"14:31:15 — — The tunnel is online at https://bot.example.com (FRA, quic) tunnel",
 		"14:30:55 Ops Bob Summarise the last backup log, please sent 3.1 s",
-		"14:29:12 — 203.0.113.9 wrong signature 401",
+		"14:29:12 — 203.0.113.9 Wrong signature 401",
 	)
 }
 
@@ -307,21 +307,21 @@ func TestLogTabOrder(t *testing.T) {
 func TestLogFiltersByLevelRoomAndPerson(t *testing.T) {
 	x, p := openLog(t, refusing(), theme.VariantLight)
 	p.levels.SetSelected("Warnings")
-	x.wantLines("14:34:20 Ops Mallory not among the allowed users refused", "14:32:39 Kitchen Alice !ping 401 held", "14:29:12 — 203.0.113.9 wrong signature 401")
+	x.wantLines("14:34:20 Ops Mallory Not among the allowed users refused", "14:32:39 Kitchen Alice !ping 401 held", "14:29:12 — 203.0.113.9 Wrong signature 401")
 	p.levels.SetSelected("Errors")
 	x.wantLines("14:32:39 Kitchen Alice !ping 401 held")
 	p.levels.SetSelected("All levels")
 	p.rooms.SetSelected("Ops")
-	x.wantLines("14:34:51 Ops Bob !status sent 12 ms", "14:34:20 Ops Mallory not among the allowed users refused", "14:30:55 Ops Bob Summarise the last backup log, please sent 3.1 s")
+	x.wantLines("14:34:51 Ops Bob !status sent 12 ms", "14:34:20 Ops Mallory Not among the allowed users refused", "14:30:55 Ops Bob Summarise the last backup log, please sent 3.1 s")
 	p.people.SetSelected("Mallory")
-	x.wantLines("14:34:20 Ops Mallory not among the allowed users refused")
+	x.wantLines("14:34:20 Ops Mallory Not among the allowed users refused")
 	// A new room does not change what is chosen.
 	x.fake.publish(live(x.fake, inRoom(received("2000"), bridge.Room{Token: "attic123", Name: "Attic"}))...)
 	x.tickNow()
 	if p.rooms.Selected != "Ops" || !slices.Contains(p.rooms.Options, "Attic") {
 		t.Errorf("%s is chosen of %v", p.rooms.Selected, p.rooms.Options)
 	}
-	x.wantLines("14:34:20 Ops Mallory not among the allowed users refused")
+	x.wantLines("14:34:20 Ops Mallory Not among the allowed users refused")
 	p.rooms.SetSelected("Family")
 	x.reads("Nothing matches the filter", "None of the newest 9 entries is like that.")
 	x.shoot("log-no-match")

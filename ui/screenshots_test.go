@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"image/png"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,6 +33,7 @@ type scene struct {
 	server *practice.Server
 	desk   *app.Desk
 	room   string
+	local  string // address of the bot
 }
 
 const sceneSecret = "0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -52,15 +55,18 @@ func newScene(t *testing.T) *scene {
 	home := config.Home{ConfigDir: dir, DataDir: filepath.Join(dir, "data")}
 	cfg := config.Default()
 	cfg.Talk.BaseURL, cfg.Talk.AllowedUsers = server.URL(), []string{"alice", "bob"}
-	cfg.Webhook.Listen, cfg.Webhook.PublicURL = "127.0.0.1:0", "https://bot.example.com"
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	cfg.Webhook.Listen = free.Addr().String()
+	must(t, free.Close())
 	_, err = config.Save(home.ConfigFile(), cfg)
 	must(t, err)
 	secrets := secret.Chain(func(string) string { return "" }, secret.Memory())
 	must(t, secrets.Set(t.Context(), bridge.WebhookSecret, bridge.NewSecret(sceneSecret)))
 
 	stop := s.open(t, app.DeskOptions{Home: home, Secrets: secrets, Version: "test"})
-	local := s.until(t, func(b bridge.Snapshot) bool { return b.Local != "" && b.Nextcloud != "" }).Local
-	bot, err := server.InstallBot(practice.Bot{Name: "Perch", URL: local, Secret: sceneSecret})
+	s.local = s.until(t, func(b bridge.Snapshot) bool { return b.Local != "" && b.Nextcloud != "" }).Local
+	bot, err := server.InstallBot(practice.Bot{Name: "Perch", URL: s.local, Secret: sceneSecret})
 	must(t, err)
 	for _, room := range []string{s.room, other} {
 		_, err = server.EnableBot(t.Context(), room, bot)
@@ -85,7 +91,6 @@ func newScene(t *testing.T) *scene {
 	s.until(t, func(b bridge.Snapshot) bool { return b.Hour.Answered >= 7 })
 	stop()
 	spread(t, home.JournalFile())
-	// The installed bot posts to the port of before; nothing more is posted.
 	s.open(t, app.DeskOptions{Home: home, Secrets: secrets, Version: "test"})
 	s.until(t, func(b bridge.Snapshot) bool { return b.State == bridge.StateRunning && b.Nextcloud != "" })
 	return s
@@ -166,8 +171,8 @@ func TestScreenshots(t *testing.T) {
 		t.Helper()
 		x := openReal(t, realBackend{s.desk}, variant)
 		for page, want := range map[Page]string{
-			PageOverview: "https://bot.example.com/nextcloud-talk", PageLog: "!help", PageDoctor: "Certificate",
-			PageSettings: "https://bot.example.com", PagePractice: "Say something to your bot", PageWelcome: "Your Nextcloud",
+			PageOverview: s.local, PageLog: "!help", PageDoctor: "Certificate",
+			PageSettings: s.server.URL(), PagePractice: "Say something to your bot", PageWelcome: "Your Nextcloud",
 		} {
 			x.Show(page)
 			if page == PagePractice {
@@ -216,7 +221,7 @@ func (x real) wait(want string) {
 		case f := <-x.queue:
 			f()
 			quiet = 0
-		case <-time.After(tickEvery):
+		case <-time.After(100 * time.Millisecond):
 			x.tickNow()
 			if x.has(want) {
 				quiet++
@@ -228,13 +233,14 @@ func (x real) wait(want string) {
 }
 
 func (x real) has(want string) bool {
-	for _, text := range x.texts() {
-		if text == want {
-			return true
-		}
+	if slices.Contains(x.texts(), want) {
+		return true
 	}
 	for _, o := range shownObjects(x.window.Canvas().Content()) {
 		if e, ok := o.(*entry); ok && (e.Text == want || e.PlaceHolder == want) {
+			return true
+		}
+		if e, ok := o.(*messageEntry); ok && e.PlaceHolder == want {
 			return true
 		}
 	}
@@ -245,7 +251,7 @@ func (x real) has(want string) bool {
 func (x real) rehearse() {
 	x.t.Helper()
 	x.wait("Say something to your bot")
-	field := find(x.tested, func(e *entry) bool { return e.PlaceHolder == "Say something to your bot" })
+	field := find(x.tested, func(*messageEntry) bool { return true })
 	for _, text := range []string{"!help", "!echo **Lentil soup** for *four*"} {
 		field.SetText(text)
 		field.OnSubmitted(text)

@@ -79,7 +79,7 @@ func (w workshop) untilRetired(r *handler.Relay) bridge.Handler {
 func (p patient) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(p.retired, cancel)()
+	defer context.AfterFunc(p.retired, cancel)() //nolint:contextcheck // It ends the wait; nothing inherits it.
 	replies, err := p.Relay.Handle(waiting, m)
 	if err != nil && ctx.Err() == nil && p.retired.Err() != nil {
 		return nil, fmt.Errorf("%w: %w", bridge.ErrAgain, err)

@@ -98,7 +98,7 @@ func (a *App) newTunnel(plan tunnelPlan) (*tunnel.Tunnel, error) {
 	o := tunnel.Options{
 		Hostname: plan.Hostname, Protocol: plan.Protocol, Origin: plan.origin, Paths: []string{plan.path, "/healthz"},
 		Changed: a.seeTunnel,
-		Log: slog.New(eventlog.NewHandler(a.Bus, bridge.StageTunnel, slog.LevelWarn)),
+		Log:     slog.New(eventlog.NewHandler(a.Bus, bridge.StageTunnel, slog.LevelWarn)),
 	}
 	var err error
 	if o.Edge, err = tunnel.EdgeFromEnvironment(a.Getenv); err != nil {
