@@ -125,7 +125,7 @@ func TestSettingsSaveWhatIsRight(t *testing.T) {
 func TestSettingsShortcutIsOfThePage(t *testing.T) {
 	x, p := openSettings(t, newFake())
 	p.write(t, usersKey, "carol")
-	x.Show(PageLog)
+	x.Show(PageOverview)
 	x.shortcut(ctrlS())
 	x.idle()
 	if len(x.fake.asked()) > 0 {
