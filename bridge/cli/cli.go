@@ -135,6 +135,7 @@ const (
 )
 
 func newRoot(env Env) *cobra.Command {
+	var hidden bool
 	root := &cobra.Command{
 		Use:   "perch",
 		Short: "Run a Nextcloud Talk bot from a home machine",
@@ -156,14 +157,15 @@ when it did not understand. These environment variables count:
   NO_COLOR               any value turns colours off`,
 		Version: Version(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 && env.Window != nil && env.hasDisplay() {
-				return env.gui(cmd.Context(), false)
+			if len(args) == 0 && (hidden || env.Window != nil && env.hasDisplay()) {
+				return env.gui(cmd.Context(), hidden)
 			}
 			return helpOnly(cmd, args)
 		},
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.Flags().BoolVar(&hidden, "hidden", false, "show only the tray icon, if there is a tray")
 	root.AddGroup(&cobra.Group{ID: setUp, Title: "Set it up:"}, &cobra.Group{ID: use, Title: "Use it:"})
 	root.AddCommand(
 		newConfig(env), newSecret(env), newOcc(env),

@@ -21,7 +21,7 @@ func newGUI(env Env) *cobra.Command {
 		Use:   "gui",
 		Short: "Open the window: settings, live log, doctor and practice",
 		Long: `Open the window: settings, live log, doctor and practice. The bot runs as long as
-Perch does, also when the window is closed into the tray. Perch without a command
+Perch does, also when the window is closed into the tray. perch without a command
 does the same where there is a display.`,
 		GroupID: use,
 		Args:    exactly(),
