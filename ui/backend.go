@@ -28,8 +28,9 @@ type Backend interface {
 	Log
 	Settings
 
-	// Doctor runs every check and calls row with each as it is done. What is
-	// private is hidden already.
+	// Doctor runs every check and calls row with each as it is done, without
+	// secrets. In the report, which is to be shown to others, what is private is
+	// hidden too.
 	Doctor(ctx context.Context, row func(doctor.Row)) (doctor.Report, error)
 
 	// Practice starts a Talk server of its own with a copy of the bot, with the

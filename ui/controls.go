@@ -684,7 +684,7 @@ func (i *railItem) MinSize() fyne.Size {
 func (i *railItem) CreateRenderer() fyne.WidgetRenderer {
 	r := &railItemRenderer{
 		item: i, ground: newPanel("", "", radiusControl), icon: newIcon(i.name, colorMuted, 17),
-		label: newLine(i.label, style{}), word: newPill("", bad), shape: newStatus(statusBusy, 18),
+		label: newLine(i.label, style{}), word: newPill(bad), shape: newStatus(statusBusy, 18),
 	}
 	r.objects = []fyne.CanvasObject{r.ground, r.icon, r.label, r.word, r.shape}
 	r.paint()

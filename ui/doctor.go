@@ -22,7 +22,6 @@ type doctorPage struct {
 	u      *UI
 	body   *scroller
 	list   *checklist
-	hides  *fyne.Container // says that something is, and how to see it
 	empty  *emptyState
 	action *button // runs the checks, or stops that
 	copies *button
@@ -30,7 +29,8 @@ type doctorPage struct {
 	visited bool
 	run     *examination  // under way; nil: none
 	known   []doctor.Row  // of the last run that was not stopped: what else there is to look at
-	report  doctor.Report // what was found so far
+	rows    []doctor.Row  // what was found so far, with everything that a fix needs
+	report  doctor.Report // the same for others to read
 	ended   time.Time     // when all of it was; zero: it was not
 }
 
@@ -45,9 +45,6 @@ type examination struct {
 
 func newDoctor(u *UI) *doctorPage {
 	p := &doctorPage{u: u, list: newChecklist(u)}
-	how := u.fixes()
-	how.set(bridge.Say("Conversations and people are shown as %s and %s. As they are: perch doctor --show-private", doctor.SomeRoom, doctor.Somebody))
-	p.hides = inset(space3, checkSide, how)
 	p.empty = u.emptyState(
 		"doctor", bridge.Say("Nothing was looked at yet"),
 		bridge.Say("The doctor looks at everything between Talk and the bot. It changes nothing, posts nothing, and takes less than 15 seconds."),
@@ -63,8 +60,7 @@ func newDoctor(u *UI) *doctorPage {
 	p.copies = u.copyButton(bridge.Say("Copy report"), p.text)
 	p.copies.small = false
 	p.action.least = max(p.action.MinSize().Width, u.button(bridge.Say("Stop"), nil).MinSize().Width)
-	rows := column(0, p.list, p.hides)
-	p.body = newScroller(inset(18, space5, layers(newPanel(colorCard, colorLine, radiusCard), inset(6, 14, rows), p.empty)))
+	p.body = newScroller(inset(18, space5, layers(newPanel(colorCard, colorLine, radiusCard), inset(6, 14, p.list), p.empty)))
 	p.show()
 	return p
 }
@@ -120,7 +116,7 @@ func (p *doctorPage) begin() {
 		return
 	}
 	run := &examination{}
-	p.run, p.report, p.ended = run, doctor.Report{}, time.Time{}
+	p.run, p.rows, p.report, p.ended = run, nil, doctor.Report{}, time.Time{}
 	run.stop = p.u.background(func(ctx context.Context) func() {
 		report, err := p.u.backend.Doctor(ctx, func(r doctor.Row) {
 			run.mu.Lock()
@@ -146,9 +142,10 @@ func (p *doctorPage) stop() {
 }
 
 func (p *doctorPage) finish(report doctor.Report, err error) {
+	p.take()
 	p.run = nil
 	if err != nil {
-		p.report = doctor.Report{}
+		p.rows, p.report = nil, doctor.Report{}
 		p.u.failed(err)
 	} else {
 		p.report, p.known, p.ended = report, report.Rows, p.u.now()
@@ -164,7 +161,8 @@ func (p *doctorPage) take() bool {
 	p.run.mu.Lock()
 	defer p.run.mu.Unlock()
 	fresh := p.run.fresh
-	p.report.Rows, p.run.fresh = slices.Clone(p.run.rows), false
+	p.rows, p.run.fresh = slices.Clone(p.run.rows), false
+	p.report.Rows = p.rows
 	return fresh
 }
 
@@ -172,7 +170,7 @@ func (p *doctorPage) take() bool {
 func (p *doctorPage) show() {
 	running := p.run != nil
 	findings := make([]finding, 0, max(len(p.known), len(p.report.Rows)+1))
-	for _, r := range p.report.Rows {
+	for _, r := range p.rows {
 		findings = append(findings, finding{row: r, state: found})
 	}
 	if p.ended.IsZero() && (running || len(findings) > 0) {
@@ -194,7 +192,6 @@ func (p *doctorPage) show() {
 	p.list.show(findings)
 	p.list.Hidden = len(findings) == 0
 	p.empty.Hidden = !p.list.Hidden
-	p.hides.Hidden = !concealed(p.report)
 
 	label, kind := bridge.Say("Run again"), primaryButton
 	if running {

@@ -228,9 +228,21 @@ func TestDoctorEndsWithTheWindow(t *testing.T) {
 	}
 }
 
+// What is shown can be typed as it stands; what is copied for others says
+// nothing of people and conversations.
 func TestDoctorCopiesTheReport(t *testing.T) {
 	b := newFake()
-	b.report.Rows[8].Fix = bridge.Say("occ talk:bot:setup %[1]s %[2]s", "1", doctor.SomeRoom)
+	fix := func(room string) bridge.Text { return bridge.Say("occ talk:bot:setup %[1]s %[2]s", "1", room) }
+	b.report.Rows[8].Fix = fix(doctor.SomeRoom)
+	b.examine = func(_ context.Context, row func(doctor.Row)) (doctor.Report, error) {
+		for i, r := range b.report.Rows {
+			if i == 8 {
+				r.Fix = fix("knzaftd5")
+			}
+			row(r)
+		}
+		return b.report, nil
+	}
 	x := open(t, b)
 	x.Show(PageDoctor)
 	x.idle()
@@ -244,7 +256,7 @@ func TestDoctorCopiesTheReport(t *testing.T) {
 	if diff := cmp.Diff(want.String(), x.app.Clipboard().Content()); diff != "" {
 		t.Error(diff)
 	}
-	x.reads("Conversations and people are shown as TOKEN and USER-ID. As they are:", "perch doctor --show-private")
+	x.reads("occ talk:bot:setup 1 knzaftd5")
 }
 
 func TestDoctorByKeyboard(t *testing.T) {

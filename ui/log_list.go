@@ -218,7 +218,7 @@ func (l *logLine) CreateRenderer() fyne.WidgetRenderer {
 		time:   newLine("", style{color: colorMuted, size: sizeSmall, mono: true}),
 		sign:   newIcon("dot", colorText, 15),
 		room:   newLine("", style{}), who: newLine("", style{}), text: newLine("", style{}),
-		state: newPill("", neutral),
+		state: newPill(neutral),
 	}
 	r.objects = []fyne.CanvasObject{r.ground, r.time, r.sign, r.room, r.who, r.text, r.state}
 	r.paint()

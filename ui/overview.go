@@ -65,7 +65,7 @@ func newOverview(u *UI) *overview {
 
 	o.install = newInstallation(u)
 
-	o.tunnel, o.url = newPill("", neutral), u.codeLine("", false)
+	o.tunnel, o.url = newPill(neutral), u.codeLine("", false)
 	o.url.lead(o.tunnel)
 	o.noURL, o.tunnels, o.mend = newProse(), newProse(), u.fixes()
 	o.address = u.card(bridge.Say("Nextcloud reaches this bot at"), o.url, o.noURL, o.tunnels, o.mend)

@@ -57,8 +57,8 @@ type pill struct {
 
 const pillHeight = 20
 
-func newPill(text string, t tone) *pill {
-	p := &pill{ground: newPanel(t.ground(), "", pillHeight/2), label: newWhole(text, style{color: t.color(), size: sizeSmall, bold: true}), tone: t}
+func newPill(t tone) *pill {
+	p := &pill{ground: newPanel(t.ground(), "", pillHeight/2), label: newWhole("", style{color: t.color(), size: sizeSmall, bold: true}), tone: t}
 	p.root = layers(p.ground, inset(0, 8, newStrut(0, pillHeight, p.label)))
 	p.ExtendBaseWidget(p)
 	return p

@@ -79,7 +79,7 @@ func (s *fieldset) reach(detail bool) *reachSection {
 		{"auto", bridge.Say("QUIC, else HTTP/2")}, {"quic", asItIs("QUIC (UDP)")}, {"http2", asItIs("HTTP/2 (TCP)")},
 	}, func(v values) string { return v.Protocol }, func(f *form, value string) { f.values.Protocol = value })
 	protocol.field.Hidden = !detail
-	r.pill, r.online, r.mend = newPill("", neutral), newProse(), s.u.fixes()
+	r.pill, r.online, r.mend = newPill(neutral), newProse(), s.u.fixes()
 	state := s.u.field(bridge.Say("Tunnel now"), bridge.Text{}, column(space2, flow(space2, r.pill), r.online, r.mend))
 	r.tunnel = s.section(r.sorts, r.trial, r.named, protocol.field, state)
 

@@ -184,7 +184,7 @@ func (w *welcomePage) startStep() []fyne.CanvasObject {
 }
 
 func (w *welcomePage) installStep() []fyne.CanvasObject {
-	w.trouble, w.remedy, w.pill, w.install = newProse(), w.u.fixes(), newPill("", neutral), w.installer()
+	w.trouble, w.remedy, w.pill, w.install = newProse(), w.u.fixes(), newPill(neutral), w.installer()
 	typed := w.onward(stepInstall, bridge.Say("I have typed it"))
 	w.tunnel = flow(space2, w.pill)
 	return []fyne.CanvasObject{typed, w.trouble, w.remedy, w.tunnel, w.install, typed}

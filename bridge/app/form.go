@@ -105,16 +105,16 @@ func (d *Desk) TestServer(ctx context.Context, c config.Config, appToken bridge.
 	return doctor.Run(ctx, checks, doctor.Options{Only: only}, func(row doctor.Row) doctor.Row { return private.Redact(row, true) })
 }
 
-// Doctor runs every check and calls row with each as it is done. What is
-// private is hidden already.
+// Doctor runs every check and calls row with each as it is done, without
+// secrets. In the report, which is to be shown to others, what is private is
+// hidden too.
 func (d *Desk) Doctor(ctx context.Context, row func(doctor.Row)) (doctor.Report, error) {
 	private := &doctor.Private{}
 	checks, end := Checks(CheckOptions{Home: d.Home, Secrets: d.Secrets, Version: d.Version, Private: private, Getenv: d.Getenv})
 	defer end()
 	return doctor.Run(ctx, checks, doctor.Options{}, func(r doctor.Row) doctor.Row {
-		r = private.Redact(r, false)
-		row(r)
-		return r
+		row(private.Redact(r, true))
+		return private.Redact(r, false)
 	})
 }
 

@@ -354,7 +354,7 @@ func TestMissedIsNotFetched(t *testing.T) {
 		}
 		w.reload()
 		w.app.Woke()
-		w.lookedFor()
+		w.await("could not be fetched")
 		if n := chat(w) - before; n != 2 {
 			t.Errorf("after the settings were read again it was asked %d times in all, want 2", n)
 		}
@@ -548,13 +548,15 @@ func TestMissedIsNotHandedOn(t *testing.T) {
 	t.Cleanup(other.Close)
 	w := newWorld(t, practice.Options{}, with(config.Relay, func(h *config.Handler) {
 		h.URL, h.OnError = other.URL, "That did not work."
+		h.Trigger, h.Prefix = config.OnPrefix, "!"
 	}))
 	w.restartWith(w.server.AppToken("bob"))
-	w.post("alice", "hello")
+	w.post("alice", "!hello")
 	w.await("took the message")
 	w.stop()
-	id := w.missed("alice", "are you there?")
-	w.missed("bob", "and me?")
+	w.missed("alice", "not for the bot")
+	id := w.missed("alice", "!are you there?")
+	w.missed("bob", "!and me?")
 	w.start()
 	e := w.await("A message in Kitchen was missed and cannot be handed on")
 	if e.Level != slog.LevelWarn || e.MessageID != strconv.Itoa(id) || e.Actor.ID != "alice" || e.Hint.IsZero() {
@@ -573,7 +575,7 @@ func TestMissedIsNotHandedOn(t *testing.T) {
 	}
 	// It does not stand in the way of a webhook that comes late.
 	body := fmt.Appendf(nil, `{"type":"Create","actor":{"type":"Person","id":"users\/alice","name":"alice"},`+
-		`"object":{"type":"Note","id":"%d","name":"message","content":"{\"message\":\"are you there?\",\"parameters\":[]}","mediaType":"text\/markdown"},`+
+		`"object":{"type":"Note","id":"%d","name":"message","content":"{\"message\":\"!are you there?\",\"parameters\":[]}","mediaType":"text\/markdown"},`+
 		`"target":{"type":"Collection","id":"%s","name":"Kitchen"}}`, id, w.room)
 	if code := webhook(t, w.url(), key, "late", body); code != http.StatusOK {
 		t.Errorf("answered %d", code)

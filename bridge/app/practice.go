@@ -163,7 +163,7 @@ func noteOf(e bridge.Event) bridge.Text {
 	case e.Stage == bridge.StageIntake && e.Code == bridge.CodeDenied:
 		return bridge.Say("not answered: %s is not among the allowed users", e.Actor.ID)
 	case e.Stage == bridge.StageHandler && e.Code != "" && !e.Reason.IsZero():
-		return bridge.Say("%s", e.Reason.String())
+		return e.Reason
 	case e.Stage == bridge.StageHandler && e.Title.Format == "Handled, without a reply":
 		return bridge.Say("the handler said nothing")
 	case e.Stage == bridge.StageSender && e.Code != "":
