@@ -46,8 +46,6 @@ const (
 	WebhookSecret = "webhook_secret" // shared with Talk; signs webhooks and replies as the bot
 	AppToken      = "app_token"      // app password of a Nextcloud user; needed to reply as that user
 	TunnelToken   = "tunnel_token"   // of a named Cloudflare tunnel
-	QuickTunnel   = "quick_tunnel"   // credentials of a quick Cloudflare tunnel; Perch keeps them itself
-	TrialTunnel   = "trial_tunnel"   // the same of another edge than Cloudflare's
 	HandlerToken  = "handler_token"  // bearer token for a web hook, key for a language model
 	HandlerSecret = "handler_secret" // signs what is posted to a web hook
 )

@@ -1,7 +1,13 @@
 package app
 
 import (
+	"cmp"
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -16,11 +22,12 @@ import (
 	"perch/tunnel"
 )
 
-// noteTunnel and noteAddress are names of what the journal remembers for the
-// doctor and for occ: how the tunnel is, and the address of the webhook.
+// Names of what the journal remembers of the tunnel.
 const (
-	noteTunnel  = "tunnel"
-	noteAddress = "address"
+	noteTunnel  = "tunnel"       // how it is, for the doctor
+	noteAddress = "address"      // of the webhook, for the doctor and for occ
+	noteQuick   = "quick tunnel" // sealed credentials
+	noteTrial   = "trial tunnel" // the same of another edge than Cloudflare's
 )
 
 // tunnelPlan is what decides which tunnel is open.
@@ -106,9 +113,9 @@ func (a *App) newTunnel(plan tunnelPlan) (*tunnel.Tunnel, error) {
 	}
 	switch plan.Mode {
 	case config.TunnelQuick:
-		o.Mode, o.Store = tunnel.Quick, quickStore{a.Secrets, bridge.QuickTunnel}
+		o.Mode, o.Store = tunnel.Quick, quickStore{a, noteQuick}
 		if o.Edge.Overridden() {
-			o.Store = quickStore{a.Secrets, bridge.TrialTunnel}
+			o.Store = quickStore{a, noteTrial}
 		}
 	case config.TunnelNamed:
 		o.Mode = tunnel.Named
@@ -127,31 +134,57 @@ func (a *App) newTunnel(plan tunnelPlan) (*tunnel.Tunnel, error) {
 	return tunnel.New(o)
 }
 
-// quickStore keeps a quick tunnel's credentials among the secrets, if it can.
+// quickStore keeps a quick tunnel's credentials in the journal, sealed with the
+// webhook secret, which is in no file. Another secret opens nothing, and then
+// the bot is to be installed anew in any case.
 type quickStore struct {
-	secrets bridge.SecretStore
-	name    string
+	app  *App
+	note string
 }
 
 // Load implements tunnel.Store.
 func (s quickStore) Load(ctx context.Context) (string, error) {
-	credentials, err := s.secrets.Get(ctx, s.name)
+	seal, err := s.seal()
 	if err != nil {
-		return "", nil //nolint:nilerr // Without a keychain each start has another address.
+		return "", nil //nolint:nilerr // There is no webhook secret yet.
 	}
-	return credentials.Reveal(), nil
+	noted, err := s.app.journal.Noted(ctx, s.note)
+	if err != nil {
+		return "", err
+	}
+	sealed, err := base64.StdEncoding.DecodeString(noted)
+	if err != nil {
+		return "", nil //nolint:nilerr // It is not ours.
+	}
+	credentials, _ := seal.Open(nil, nil, sealed, nil) // nil if it was sealed with another secret
+	return string(credentials), nil
 }
 
 // Save implements tunnel.Store.
 func (s quickStore) Save(ctx context.Context, credentials string) error {
+	seal, err := s.seal()
+	if err != nil {
+		return err
+	}
+	noted := ""
 	if credentials != "" {
-		return s.secrets.Set(ctx, s.name, bridge.NewSecret(credentials))
+		noted = base64.StdEncoding.EncodeToString(seal.Seal(nil, nil, []byte(credentials), nil))
 	}
-	err := s.secrets.Delete(ctx, s.name)
-	if bridge.CodeOf(err) == bridge.CodeNotFound {
-		return nil
+	return s.app.journal.Note(ctx, s.note, noted)
+}
+
+func (s quickStore) seal() (cipher.AEAD, error) {
+	secret := s.app.current.Load().secret
+	if secret.IsZero() {
+		return nil, &bridge.Error{Code: bridge.CodeNotFound, Text: bridge.Say("There is no webhook secret to seal them with")}
 	}
-	return err
+	mac := hmac.New(sha256.New, []byte(secret.Reveal()))
+	mac.Write([]byte("the credentials of a quick tunnel"))
+	block, err := aes.NewCipher(mac.Sum(nil))
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
 }
 
 // seeTunnel hears of every change of the tunnel. It does not block.
@@ -311,7 +344,7 @@ func (e *exam) tunnelEdge(ctx context.Context) bridge.Result {
 		return bridge.Failed(bridge.Say("port 7844 cannot be reached (UDP: %[1]s, TCP: %[2]s)", yesNo(udp), yesNo(tcp)), why,
 			bridge.Say("let the firewall or router let this machine out to port 7844, UDP and TCP; or set protocol = \"auto\" in the table [tunnel] of %s", e.Home.ConfigFile()))
 	case edge.Overridden():
-		return bridge.Warned(bridge.Say("another edge than Cloudflare's is used: %s", udp+tcp),
+		return bridge.Warned(bridge.Say("another edge than Cloudflare's is used: %s", cmp.Or(udp, tcp)),
 			bridge.Say("It is for rehearsals: nobody outside can reach the address."),
 			bridge.Say("start Perch without PERCH_TUNNEL_EDGE, PERCH_TUNNEL_CA and PERCH_TUNNEL_QUICK_API"))
 	case udp == "":

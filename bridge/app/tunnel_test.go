@@ -1,7 +1,10 @@
 package app_test
 
 import (
+	"bytes"
+	"io/fs"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -61,6 +64,28 @@ func TestThroughAQuickTunnel(t *testing.T) {
 	if n := edge.QuickRequests(); n != 1 {
 		t.Errorf("%d quick tunnels were requested for two starts", n)
 	}
+
+	// Its credentials stand in no file as they are.
+	home, err := os.OpenRoot(w.home.DataDir)
+	check(t, err)
+	files, err := fs.Glob(home.FS(), "*")
+	check(t, err)
+	for _, name := range files {
+		data, err := home.ReadFile(name)
+		if err == nil && bytes.Contains(data, []byte(`"secret"`)) {
+			t.Errorf("%s has the tunnel's credentials", name)
+		}
+	}
+
+	// Another webhook secret opens them no more.
+	w.stop()
+	check(t, w.secrets.Set(t.Context(), bridge.WebhookSecret, bridge.NewSecret(strings.Repeat("x", 48))))
+	w.start()
+	w.await("The tunnel is online")
+	if n := edge.QuickRequests(); n != 2 {
+		t.Errorf("%d quick tunnels were requested after the secret changed", n)
+	}
+	check(t, w.secrets.Set(t.Context(), bridge.WebhookSecret, bridge.NewSecret(key)))
 
 	// Cloudflare forgets the tunnel: the next one has another address.
 	w.stop()

@@ -28,7 +28,7 @@ func Names() []string {
 // Known reports whether Perch knows a secret by that name: one of Names, or
 // that of a named handler, as bridge.SecretOf returns it.
 func Known(name string) bool {
-	return slices.Contains(Names(), name) || name == bridge.QuickTunnel || name == bridge.TrialTunnel || regexp.MustCompile(`^handler_(token|secret)_[a-z0-9_]{1,32}$`).MatchString(name)
+	return slices.Contains(Names(), name) || regexp.MustCompile(`^handler_(token|secret)_[a-z0-9_]{1,32}$`).MatchString(name)
 }
 
 // known returns an error of CodeInvalid unless Perch knows a secret by that
