@@ -329,3 +329,15 @@ func TestDoctorTranslated(t *testing.T) {
 		}
 	}
 }
+
+func TestRunDoctorLooksAgain(t *testing.T) {
+	x := open(t, newFake())
+	x.Show(PageDoctor)
+	x.idle()
+	x.Show(PageOverview)
+	x.RunDoctor()
+	x.idle()
+	if n := strings.Count(strings.Join(x.fake.asked(), " "), "Doctor"); n != 2 {
+		t.Errorf("it looked %d times", n)
+	}
+}

@@ -46,7 +46,7 @@ type overview struct {
 
 func newOverview(u *UI) *overview {
 	o := &overview{u: u}
-	examine := func() *button { return u.smallButton(bridge.Say("Run doctor"), func() { u.Show(PageDoctor) }) }
+	examine := func() *button { return u.smallButton(bridge.Say("Run doctor"), u.RunDoctor) }
 
 	o.start = u.card(
 		bridge.Say("First steps"),

@@ -123,7 +123,7 @@ func newUI(backend Backend, o Options, do func(func())) *UI {
 	u.pausing = u.button(bridge.Say("Pause"), u.askPause)
 	u.resuming = u.primary(bridge.Say("Resume"), func() { u.ask(u.backend.Resume) })
 	u.settingUp = u.primary(bridge.Say("Set up…"), func() { u.Show(PageWelcome) })
-	u.examining = u.button(bridge.Say("Run doctor"), func() { u.Show(PageDoctor) })
+	u.examining = u.button(bridge.Say("Run doctor"), u.RunDoctor)
 
 	u.snapshot, _ = backend.Snapshot()
 	u.pages = [pages]page{
@@ -158,6 +158,14 @@ func (u *UI) Show(p Page) {
 		u.unfocus() // what has the focus is gone
 	}
 	u.enter()
+}
+
+// RunDoctor shows the doctor and lets it look again.
+func (u *UI) RunDoctor() {
+	u.Show(PageDoctor)
+	if d, ok := u.pages[PageDoctor].(*doctorPage); ok {
+		d.begin()
+	}
 }
 
 // Back does what Escape does: it closes what is open on the page, or the

@@ -76,10 +76,10 @@ func picture(icon string) fyne.Resource {
 
 func (p *program) menu(f face) *fyne.Menu {
 	item := func(label bridge.Text, action func()) *fyne.MenuItem { return fyne.NewMenuItem(p.say(label), action) }
-	page := func(to ui.Page) func() {
+	shows := func(what func()) func() {
 		return func() {
 			p.show()
-			p.content.Show(to)
+			what()
 		}
 	}
 	status := fyne.NewMenuItem(f.status, nil)
@@ -99,7 +99,8 @@ func (p *program) menu(f face) *fyne.Menu {
 		fyne.NewMenuItemSeparator(),
 		item(bridge.Say("Open Perch"), p.show), turn, address,
 		fyne.NewMenuItemSeparator(),
-		item(bridge.Say("Run doctor"), page(ui.PageDoctor)), item(bridge.Say("Settings"), page(ui.PageSettings)),
+		item(bridge.Say("Run doctor"), shows(p.content.RunDoctor)),
+		item(bridge.Say("Settings"), shows(func() { p.content.Show(ui.PageSettings) })),
 		fyne.NewMenuItemSeparator(),
 		quit,
 	)
