@@ -29,7 +29,9 @@ headless: modules ## Build perch without a window: one static file, for a server
 package: build ## Build the packages for Linux (with an entry in the menu) and Windows, into dist/
 	@command -v x86_64-w64-mingw32-gcc >/dev/null || { echo "Please install mingw-w64 (Debian: apt-get install mingw-w64)" >&2; exit 1; }
 	@mkdir -p dist
+	@cp FyneApp.toml dist/ # the packager counts its builds in it
 	$(FYNE) package --target linux --executable ./perch && mv Perch.tar.xz dist/perch-linux.tar.xz
+	@mv dist/FyneApp.toml .
 	CGO_ENABLED=1 GOOS=windows CC=x86_64-w64-mingw32-gcc go build -trimpath -ldflags '-s -w -H=windowsgui' -tags migrated_fynedo -o dist/perch.exe .
 
 test: deps modules ## Run every test, with the race detector
