@@ -3,8 +3,6 @@ package ui
 import (
 	"bytes"
 	"cmp"
-	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -30,58 +28,13 @@ func eventsOf(rows []*logRow) []logEvent {
 // writeJSON writes events as lines of JSON, with the keys that perch run and
 // perch log have, in English.
 func writeJSON(w io.Writer, events []logEvent) error {
-	h := slog.NewJSONHandler(jsonEscaper{w}, &slog.HandlerOptions{Level: slog.LevelDebug})
+	lines := bridge.NewJSONLines(w, slog.LevelDebug)
 	for _, e := range events {
-		r := slog.NewRecord(e.Time, e.Level, e.Title.String(), 0)
-		actor := ""
-		if e.Actor.ID != "" {
-			actor = e.Actor.Ref()
-		}
-		for _, a := range []slog.Attr{
-			slog.String("stage", string(e.Stage)),
-			slog.String("room", e.Room.Token),
-			slog.String("room_name", e.Room.Name),
-			slog.String("actor", actor),
-			slog.String("actor_name", e.Actor.Name),
-			slog.String("message_id", e.MessageID),
-			slog.String("text", e.Text),
-			slog.String("code", string(e.Code)),
-			slog.String("reason", e.Reason.String()),
-			slog.String("cause", e.Cause),
-			slog.String("hint", e.Hint.String()),
-		} {
-			if a.Value.String() != "" {
-				r.AddAttrs(a)
-			}
-		}
-		if e.Duration > 0 {
-			r.AddAttrs(slog.Float64("duration_ms", float64(e.Duration.Microseconds())/1000))
-		}
-		if err := h.Handle(context.Background(), r); err != nil {
+		if err := lines.Event(e.whole()); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// jsonEscaper writes JSON with what misleads a reader escaped. Outside of
-// strings JSON has none of that.
-type jsonEscaper struct{ w io.Writer }
-
-// Write implements io.Writer.
-func (e jsonEscaper) Write(p []byte) (int, error) {
-	var b bytes.Buffer
-	for _, r := range string(p) {
-		if misleads(r) && r != '\n' {
-			_, _ = fmt.Fprintf(&b, `\u%04x`, r)
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	if _, err := e.w.Write(b.Bytes()); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }
 
 // writeText writes events for a person, in local time: a line for each, and

@@ -45,6 +45,14 @@ func newLogEvent(e bridge.Event) logEvent {
 	}
 }
 
+// whole returns the event as it was.
+func (e logEvent) whole() bridge.Event {
+	all := *e.Event
+	all.ID, all.Time, all.MessageID, all.Answers, all.Text = e.ID, e.Time, e.MessageID, e.Answers, e.Text
+	all.Duration, all.Waited = e.Duration, e.Waited
+	return all
+}
+
 // logFrame is what events have in common.
 type logFrame struct {
 	stage bridge.Stage
@@ -776,7 +784,7 @@ func excerpt(s string, n int) string {
 		case unicode.IsSpace(r):
 			space = b.Len() > 0
 			continue
-		case misleads(r):
+		case bridge.IsHarmful(r):
 			r = '·'
 		}
 		if space {
@@ -798,16 +806,11 @@ func harmless(s string, n int) string {
 			b.WriteRune('…')
 			break
 		}
-		if r != '\n' && r != '\t' && misleads(r) {
+		if r != '\n' && r != '\t' && bridge.IsHarmful(r) {
 			r = '·'
 		}
 		b.WriteRune(r)
 		n--
 	}
 	return b.String()
-}
-
-// misleads says if a character is not seen, or changes how others are.
-func misleads(r rune) bool {
-	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u200b' || r == '\u2028' || r == '\u2029' || r == '\ufeff' || r == '\u00ad'
 }

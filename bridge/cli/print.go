@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -44,7 +42,7 @@ func addFormat(cmd *cobra.Command) *choice {
 // out what is below level.
 func (env Env) printer(format *choice, level slog.Level) printer {
 	if format.value == "json" {
-		return jsonPrinter{slog.NewJSONHandler(escaper{env.Stdout}, &slog.HandlerOptions{Level: level})}
+		return jsonPrinter{bridge.NewJSONLines(env.Stdout, level)}
 	}
 	return &textPrinter{w: env.Stdout, level: level, colour: env.colour(), day: time.Now().Format(time.DateOnly), say: env.say}
 }
@@ -206,7 +204,7 @@ func harmless(s string) string {
 	var b strings.Builder
 	before := ' '
 	for _, r := range strings.ReplaceAll(s, "\r\n", "\n") {
-		if r == '\n' || r == '\t' || !harmful(r) && (!isJoiner(r) || before > unicode.MaxASCII) {
+		if r == '\n' || r == '\t' || !bridge.IsHarmful(r) && (!bridge.IsJoiner(r) || before > unicode.MaxASCII) {
 			b.WriteRune(r)
 		} else {
 			b.WriteRune('·')
@@ -221,24 +219,6 @@ func oneLine(s string) string {
 	return strings.NewReplacer("\n", " ", "\t", " ").Replace(harmless(s))
 }
 
-// harmful reports whether a character steers the terminal, turns the direction
-// of the text, or cannot be seen.
-func harmful(r rune) bool {
-	switch {
-	case unicode.IsControl(r),
-		r == '\u2028', r == '\u2029', // end lines
-		r == '\u061c', r >= '\u200e' && r <= '\u200f', r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069', // direction
-		r == '\u00ad', r == '\u180e', r == '\u200b', r >= '\u2060' && r <= '\u2064', r >= '\u206a' && r <= '\u206f', r == '\ufeff', // not seen
-		r >= '\ufff9' && r <= '\ufffb':
-		return true
-	}
-	return false
-}
-
-// isJoiner reports whether a character cannot be seen itself, but joins or
-// parts emoji or the letters of some scripts. It has no such task after ASCII.
-func isJoiner(r rune) bool { return r == '\u200c' || r == '\u200d' }
-
 // sentence returns s with a capital at its beginning, unless its first word is
 // a name or a command.
 func sentence(s string) string {
@@ -250,7 +230,7 @@ func sentence(s string) string {
 }
 
 // jsonPrinter prints an event as a line of JSON with the keys of slog.
-type jsonPrinter struct{ handler slog.Handler }
+type jsonPrinter struct{ lines bridge.JSONLines }
 
 func (p jsonPrinter) begin(o opening) {
 	r := slog.NewRecord(time.Now(), slog.LevelInfo, "Perch starts", 0)
@@ -263,61 +243,10 @@ func (p jsonPrinter) begin(o opening) {
 		slog.Any("allowed_users", append([]string{}, o.allowed...)),
 		slog.String("reply_as", string(o.replyAs)),
 	)
-	_ = p.handler.Handle(context.Background(), r)
+	_ = p.lines.Record(r)
 }
 
-func (p jsonPrinter) print(e bridge.Event) {
-	ctx := context.Background()
-	if !p.handler.Enabled(ctx, e.Level) {
-		return
-	}
-	r := slog.NewRecord(e.Time, e.Level, e.Title.String(), 0)
-	actor := ""
-	if e.Actor.ID != "" {
-		actor = e.Actor.Ref()
-	}
-	for _, a := range []slog.Attr{
-		slog.String("stage", string(e.Stage)),
-		slog.String("room", e.Room.Token),
-		slog.String("room_name", e.Room.Name),
-		slog.String("actor", actor),
-		slog.String("actor_name", e.Actor.Name),
-		slog.String("message_id", e.MessageID),
-		slog.String("text", e.Text),
-		slog.String("code", string(e.Code)),
-		slog.String("reason", e.Reason.String()),
-		slog.String("cause", e.Cause),
-		slog.String("hint", e.Hint.String()),
-	} {
-		if a.Value.String() != "" {
-			r.AddAttrs(a)
-		}
-	}
-	if e.Duration > 0 {
-		r.AddAttrs(slog.Float64("duration_ms", float64(e.Duration.Microseconds())/1000))
-	}
-	_ = p.handler.Handle(ctx, r)
-}
-
-// escaper writes JSON with the harmful characters escaped, so that it can be
-// looked at in a terminal. Outside of strings JSON has none of them.
-type escaper struct{ w io.Writer }
-
-func (e escaper) Write(p []byte) (int, error) {
-	var b bytes.Buffer
-	for _, r := range string(p) {
-		switch {
-		case r <= unicode.MaxASCII && r != 0x7f || !harmful(r) && !isJoiner(r):
-			b.WriteRune(r)
-		default:
-			_, _ = fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	if _, err := e.w.Write(b.Bytes()); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
+func (p jsonPrinter) print(e bridge.Event) { _ = p.lines.Event(e) }
 
 // printError prints an error for a person: what happened, why, and what to do.
 func (env Env) printError(w io.Writer, err error) {

@@ -202,10 +202,10 @@ func FuzzPrinters(f *testing.F) {
 		}
 		var plain, object strings.Builder
 		(&textPrinter{say: bridge.Text.String, w: &plain, day: time.Now().Format(time.DateOnly)}).print(e)
-		jsonPrinter{slog.NewJSONHandler(escaper{&object}, nil)}.print(e)
+		jsonPrinter{bridge.NewJSONLines(&object, slog.LevelInfo)}.print(e)
 		for _, out := range []string{plain.String(), object.String()} {
 			for _, r := range out {
-				if r != '\n' && r != '\t' && harmful(r) {
+				if r != '\n' && r != '\t' && bridge.IsHarmful(r) {
 					t.Fatalf("%U is in %q", r, out)
 				}
 			}
