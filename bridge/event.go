@@ -23,6 +23,8 @@ const (
 type Event struct {
 	ID        int64         `json:"id,omitempty"` // in the journal; 0 before it is stored
 	Time      time.Time     `json:"time"`
+	Kind      EventKind     `json:"kind,omitempty"`
+	Count     int           `json:"count,omitempty"` // how often it happened, where that is summed up; 0: once
 	Stage     Stage         `json:"stage"`
 	Level     slog.Level    `json:"level"`
 	Title     Text          `json:"title"` // what happened

@@ -26,6 +26,7 @@ func (l JSONLines) Event(e Event) error {
 	}
 	var known []slog.Attr
 	for _, a := range []slog.Attr{
+		slog.String("kind", string(e.Kind)),
 		slog.String("stage", string(e.Stage)),
 		slog.String("room", e.Room.Token),
 		slog.String("room_name", e.Room.Name),
@@ -41,6 +42,9 @@ func (l JSONLines) Event(e Event) error {
 		if a.Value.String() != "" {
 			known = append(known, a)
 		}
+	}
+	if e.Count > 0 {
+		known = append(known, slog.Int("count", e.Count))
 	}
 	if e.Duration > 0 {
 		known = append(known, slog.Float64("duration_ms", float64(e.Duration.Microseconds())/1000))
