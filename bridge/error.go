@@ -62,7 +62,7 @@ type Error struct {
 	Text       Text // what happened
 	Hint       Text // what to do, with the exact command if there is one; can be zero
 	Cause      error
-	RetryAfter time.Duration // CodeThrottled: how long to wait; 0: the other side did not say
+	RetryAfter time.Duration // CodeThrottled, CodeUnavailable: how long to wait; 0: the other side did not say
 }
 
 // Error returns what happened and the cause, in English.

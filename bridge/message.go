@@ -93,7 +93,9 @@ type Message struct {
 	Backend     string               `json:"backend,omitempty"`     // X-Nextcloud-Talk-Backend: the server's own idea of its address; not signed
 	SentAt      time.Time            `json:"sent_at,omitzero"`      // zero where Talk does not say: all Activity Streams webhooks
 	ReceivedAt  time.Time            `json:"received_at"`
-	Webhook     *Webhook             `json:"webhook,omitempty"` // only where a handler hands it on
+	Ref         string               `json:"ref,omitempty"`       // Talk's referenceId, of a message that was fetched: ours is that of the Reply
+	Addressed   bool                 `json:"addressed,omitempty"` // the account we log in with is spoken to: alone, by a mention, or by a reply to it
+	Webhook     *Webhook             `json:"webhook,omitempty"`   // only where a handler hands it on
 }
 
 // Webhook is a request as Talk sent it.

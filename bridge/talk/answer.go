@@ -80,9 +80,11 @@ func (a answer) refusal() error {
 		e.Text = bridge.Say("%[1]s sends us elsewhere: %[2]s", host, quote(a.header.Get("Location")))
 		e.Hint = bridge.Say("Set base_url to the address that Nextcloud really has: base_url = %s", strconv.Quote(a.elsewhere()))
 	case a.status == http.StatusServiceUnavailable && a.header.Get("X-Nextcloud-Maintenance-Mode") == "1":
+		e.RetryAfter = retryAfter(a.header.Get("Retry-After"))
 		e.Text = bridge.Say("%s is in maintenance mode", host)
 		e.Hint = bridge.Say("Sending goes on by itself afterwards. If it was forgotten, on the server: occ maintenance:mode --off")
 	case a.status >= http.StatusInternalServerError:
+		e.RetryAfter = retryAfter(a.header.Get("Retry-After"))
 		e.Text = bridge.Say("%[1]s failed with status %[2]s", host, status)
 		e.Hint = bridge.Say("Nextcloud's log says why. Talk also answers so where a bot writes to a conversation that does not exist.")
 		if a.isPage() {

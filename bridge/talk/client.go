@@ -40,11 +40,12 @@ type Options struct {
 }
 
 // Client asks one Nextcloud server. It is safe for concurrent use, and every
-// request ends within a minute. Its errors are *bridge.Error.
+// request ends within a minute after the server was to answer. Its errors are *bridge.Error.
 type Client struct {
 	options   Options
 	base      *url.URL
 	transport *http.Transport // without an http.Client around it nothing follows a redirection
+	waiting   *http.Transport // for requests that the server is to wait with
 }
 
 // Client is a Sender.
@@ -88,7 +89,7 @@ func NewClient(o Options) (*Client, error) {
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
-	return &Client{
+	c := &Client{
 		options: o,
 		base:    base,
 		transport: &http.Transport{
@@ -103,11 +104,17 @@ func NewClient(o Options) (*Client, error) {
 			MaxResponseHeaderBytes: 64 << 10,
 			ForceAttemptHTTP2:      true,
 		},
-	}, nil
+	}
+	c.waiting = c.transport.Clone()
+	c.waiting.ResponseHeaderTimeout = MaxPoll + pollGrace
+	return c, nil
 }
 
 // Close closes the connections that are not in use.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.transport.CloseIdleConnections()
+	c.waiting.CloseIdleConnections()
+}
 
 // parseBase returns the address of a Nextcloud server, without a slash at the end.
 func parseBase(s string) (*url.URL, error) {
@@ -254,9 +261,11 @@ type request struct {
 	method, path string
 	query        url.Values
 	headers      map[string]string
-	body         any   // as JSON; nil: none
-	bearer       bool  // with the app token
-	most         int64 // bytes to read of the answer; 0: maxAnswer
+	body         any           // as JSON; nil: none
+	form         url.Values    // the body as a form; nil: none
+	bearer       bool          // with the app token
+	most         int64         // bytes to read of the answer; 0: maxAnswer
+	wait         time.Duration // how long the server was asked to wait with its answer
 }
 
 // do asks the server and returns its answer, whatever its status. An error
@@ -276,7 +285,11 @@ func (c *Client) do(ctx context.Context, q request) (answer, error) {
 	u.RawQuery = q.query.Encode()
 
 	var body io.Reader
-	if q.body != nil {
+	kind := "application/json"
+	switch {
+	case q.form != nil:
+		body, kind = strings.NewReader(q.form.Encode()), "application/x-www-form-urlencoded"
+	case q.body != nil:
 		data, err := json.Marshal(q.body)
 		if err != nil {
 			return answer{}, &bridge.Error{Code: bridge.CodeInternal, Text: bridge.Say("The request could not be written as JSON"), Cause: err}
@@ -284,7 +297,7 @@ func (c *Client) do(ctx context.Context, q request) (answer, error) {
 		body = bytes.NewReader(data)
 	}
 
-	ctx, cancel := context.WithTimeout(ctx, totalTimeout)
+	ctx, cancel := context.WithTimeout(ctx, totalTimeout+q.wait)
 	defer cancel()
 	// The transport sends a POST again by itself only where nothing of it was
 	// written; then it asks for a connection again.
@@ -303,7 +316,7 @@ func (c *Client) do(ctx context.Context, q request) (answer, error) {
 		req.Header.Set("User-Agent", c.options.UserAgent)
 	}
 	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", kind)
 	}
 	for name, value := range q.headers {
 		req.Header.Set(name, value)
@@ -312,7 +325,11 @@ func (c *Client) do(ctx context.Context, q request) (answer, error) {
 		req.Header.Set("Authorization", "Bearer "+c.options.AppToken.Reveal())
 	}
 
-	resp, err := c.transport.RoundTrip(req)
+	transport := c.transport
+	if q.wait > 0 {
+		transport = c.waiting
+	}
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		if q.method != http.MethodGet && written.Load() {
 			return answer{}, unclear(err)

@@ -54,65 +54,9 @@ pages:
 	return missed, nil
 }
 
-// post is a message in the chat API.
-type post struct {
-	legacyMessage
-
-	Markdown bool  `json:"markdown"`
-	Deleted  bool  `json:"deleted"`
-	Parent   *post `json:"parent"`
-}
-
 // readChat reads a message of the chat API. ok says that a person wrote it, or
 // shared something by it. id is 0 if data is no message at all.
 func (c *Client) readChat(room bridge.Room, data []byte) (m bridge.Message, id int64, ok bool) {
-	var p post
-	if json.Unmarshal(data, &p) != nil {
-		return m, 0, false
-	}
-	id, err := strconv.ParseInt(string(p.ID), 10, 64)
-	if err != nil || id <= 0 {
-		return m, 0, false
-	}
-	m, err = p.message(bridge.Key{Server: c.options.BaseURL, Room: room.Token}, room)
-	if err != nil || m.Author.ID == "" || m.Author.Type == "" || m.Author.Type == bridge.ActorBot || p.Deleted || p.SystemMessage != "" {
-		return m, id, false
-	}
-	switch p.MessageType {
-	case "comment", "voice-message", "record-audio", "record-video":
-	default: // "system", "comment_deleted", "command"
-		return m, id, false
-	}
-	m.ReceivedAt = time.Now()
-	if q := p.Parent; q != nil && validID(string(q.ID)) {
-		quoted, err := q.message(m.Key, room)
-		if err != nil {
-			return m, id, false
-		}
-		quoted.SentAt = time.Time{}
-		m.InReplyTo = &quoted
-	}
-	return m, id, true
-}
-
-// message returns p without what it quotes, with the room and server of key.
-func (p *post) message(key bridge.Key, room bridge.Room) (m bridge.Message, err error) {
-	key.ID = string(p.ID)
-	m = bridge.Message{
-		Key: key, Kind: bridge.KindChat, Room: room,
-		Author:  bridge.Actor{Type: p.ActorType, ID: string(p.ActorID), Name: p.DisplayName},
-		RawText: p.Message, Markdown: p.Markdown,
-	}
-	if m.SentAt, err = readTimestamp(string(p.Timestamp)); err != nil {
-		return m, err
-	}
-	if m.Parameters, err = readParameters(p.Parameters); err != nil {
-		return m, err
-	}
-	m.Text = render(m.RawText, m.Parameters)
-	m.Attachments = attachments(m.Parameters)
-	for i := range m.Attachments {
-		m.Attachments[i].Path = "" // It is that of the user who asked.
-	}
-	return m, nil
+	m, id, ok = c.decodePost(room, data)
+	return m, id, ok && m.Kind == bridge.KindChat && m.Author.Type != bridge.ActorBot
 }

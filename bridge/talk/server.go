@@ -125,46 +125,15 @@ func (c *Client) history(ctx context.Context, roomToken string, before int64) (p
 	if !validToken(roomToken) {
 		return nil, 0, notInRoom(roomToken, nil)
 	}
-	const latest = 100
-	q := request{
-		method: http.MethodGet,
-		path:   spreed + "/chat/" + roomToken,
-		query: url.Values{
-			"format":                  {"json"},
-			"lookIntoFuture":          {"0"},
-			"limit":                   {strconv.Itoa(latest)},
-			"setReadMarker":           {"0"},
-			"noStatusUpdate":          {"1"},
-			"markNotificationsAsRead": {"0"},
-		},
-		bearer: true,
-		most:   maxHistory,
-	}
+	q := request{path: spreed + "/chat/" + roomToken, query: url.Values{"lookIntoFuture": {"0"}}}
 	if before > 0 {
 		q.query.Set("lastKnownMessageId", strconv.FormatInt(before, 10))
 	}
-	a, err := c.do(ctx, q)
-	if err != nil || a.status == http.StatusNotModified { // no messages
-		return nil, 0, err
-	}
-	data, err := a.ocs()
-	if err != nil {
-		if !a.fromTalk() {
-			return nil, 0, err
-		}
-		if badToken := c.badToken(ctx, a); badToken != nil {
-			return nil, 0, badToken
-		}
-		return nil, 0, notInRoom(roomToken, a.cause())
-	}
-	if json.Unmarshal(data, &page) != nil {
-		return nil, 0, a.refusal()
-	}
-	older, err = strconv.ParseInt(a.header.Get("X-Chat-Last-Given"), 10, 64)
-	if err != nil || older < 0 || before > 0 && older >= before {
+	page, older, err = c.chatPage(ctx, q, roomToken)
+	if before > 0 && older >= before {
 		older = 0
 	}
-	return page, older, nil
+	return page, older, err
 }
 
 func notInRoom(token string, cause error) error {
