@@ -7,6 +7,9 @@ SHELL := /bin/bash -o pipefail
 FYNE  := go run fyne.io/tools/cmd/fyne@v1.7.4
 BUILD := go build -trimpath -ldflags '-s -w'
 
+# What Perch without a window is released for; ARM is ARMv6 and ARMv7.
+PLATFORMS := linux/amd64 linux/arm64 linux/arm linux/riscv64 freebsd/amd64 windows/amd64 darwin/arm64
+
 .PHONY: help run demo build headless package test race check fuzz bench golden screenshots deps modules
 
 help: ## Show this list
@@ -40,11 +43,13 @@ test: deps modules ## Run every test, with the race detector
 race: deps modules ## Run every test with the race detector, ten times
 	go test -race -count 10 -timeout 60m ./...
 
-check: deps modules ## Check format, vet and lint
+check: deps modules ## Check format, vet, lint, and that every platform compiles
 	@echo "Building the pinned linter, if it is not there yet"
 	@$(LINT) fmt --diff
 	@go vet ./...
 	@$(LINT) run
+	@echo "Checking the types for $(PLATFORMS)"
+	@go run ./assets/packaging platforms $(PLATFORMS)
 
 fuzz: modules ## Fuzz every parser for FUZZ=10s each
 	@set -e; for dir in $$(go list -f '{{.Dir}}' ./...); do \

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"math"
 	"mime"
 	"net"
 	"net/http"
@@ -191,7 +192,7 @@ func (r *request) text(name string) string {
 }
 
 // maxNumber is the greatest number in a request.
-const maxNumber = 1 << 31
+const maxNumber = math.MaxInt32
 
 // number returns a parameter, or missing if it is not there or no number from
 // 0 to maxNumber.
