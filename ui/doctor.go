@@ -13,6 +13,7 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/doctor"
+	"perch/ui/kit"
 )
 
 // doctorPage runs every check and shows what each has found, and what to do
@@ -20,11 +21,11 @@ import (
 // left, and ends with the window.
 type doctorPage struct {
 	u      *UI
-	body   *scroller
+	body   *kit.Scroller
 	list   *checklist
-	empty  *emptyState
-	action *button // runs the checks, or stops that
-	copies *button
+	empty  *kit.EmptyState
+	action *kit.Button // runs the checks, or stops that
+	copies *kit.Button
 
 	visited bool
 	run     *examination  // under way; nil: none
@@ -45,22 +46,22 @@ type examination struct {
 
 func newDoctor(u *UI) *doctorPage {
 	p := &doctorPage{u: u, list: newChecklist(u)}
-	p.empty = u.emptyState(
+	p.empty = u.kit.EmptyState(
 		"doctor", bridge.Say("Nothing was looked at yet"),
 		bridge.Say("The doctor looks at everything between Talk and the bot. It changes nothing, posts nothing, and takes less than 15 seconds."),
-		u.button(bridge.Say("Run all checks"), p.begin),
+		u.kit.Button(bridge.Say("Run all checks"), p.begin),
 	)
-	p.action = u.primary(bridge.Say("Run again"), func() {
+	p.action = u.kit.PrimaryButton(bridge.Say("Run again"), func() {
 		if p.run != nil {
 			p.stop()
 		} else {
 			p.begin()
 		}
 	})
-	p.copies = u.copyButton(bridge.Say("Copy report"), p.text)
-	p.copies.small = false
-	p.action.least = max(p.action.MinSize().Width, u.button(bridge.Say("Stop"), nil).MinSize().Width)
-	p.body = newScroller(inset(18, space5, layers(newPanel(colorCard, colorLine, radiusCard), inset(6, 14, p.list), p.empty)))
+	p.copies = u.kit.CopyButton(bridge.Say("Copy report"), p.text)
+	p.copies.Small = false
+	p.action.Least = max(p.action.MinSize().Width, u.kit.Button(bridge.Say("Stop"), nil).MinSize().Width)
+	p.body = kit.NewScroller(kit.Inset(18, kit.Space5, kit.Layers(kit.NewPanel(kit.ColorCard, kit.ColorLine, kit.RadiusCard), kit.Inset(6, 14, p.list), p.empty)))
 	p.show()
 	return p
 }
@@ -79,18 +80,18 @@ func (p *doctorPage) header() header {
 	var h header
 	switch done := strconv.Itoa(len(p.report.Rows)); {
 	case p.run != nil:
-		h.status, h.title = statusBusy, p.u.say(bridge.Say("Looking at everything between Talk and the bot"))
+		h.status, h.title = kit.StatusBusy, p.u.say(bridge.Say("Looking at everything between Talk and the bot"))
 		h.detail = p.progress(done)
 		h.actions = []fyne.CanvasObject{p.action}
 	case !p.ended.IsZero():
-		h.status, h.title = statusOf(p.report.Verdict()), p.u.say(p.report.Headline())
-		h.detail = numbers(p.report, p.u.translate) + " · " + p.u.when(p.ended)
+		h.status, h.title = kit.StatusOf(p.report.Verdict()), p.u.say(p.report.Headline())
+		h.detail = numbers(p.report, p.u.kit.Translate) + " · " + p.u.when(p.ended)
 		h.actions = []fyne.CanvasObject{p.copies, p.action}
 	case len(p.report.Rows) > 0:
-		h.status, h.title, h.detail = statusPaused, p.u.say(bridge.Say("Stopped")), p.progress(done)
+		h.status, h.title, h.detail = kit.StatusPaused, p.u.say(bridge.Say("Stopped")), p.progress(done)
 		h.actions = []fyne.CanvasObject{p.action}
 	default:
-		h.status, h.title = statusSkip, p.u.say(bridge.Say("Doctor"))
+		h.status, h.title = kit.StatusSkip, p.u.say(bridge.Say("Doctor"))
 		h.detail = p.u.say(bridge.Say("Says what keeps the bot from working, and what to type."))
 	}
 	return h
@@ -193,13 +194,13 @@ func (p *doctorPage) show() {
 	p.list.Hidden = len(findings) == 0
 	p.empty.Hidden = !p.list.Hidden
 
-	label, kind := bridge.Say("Run again"), primaryButton
+	label, kind := bridge.Say("Run again"), kit.PrimaryButton
 	if running {
-		label, kind = bridge.Say("Stop"), plainButton
+		label, kind = bridge.Say("Stop"), kit.PlainButton
 	}
-	p.action.setKind(kind)
-	p.action.setText(p.u.say(label))
-	p.body.fit()
+	p.action.SetKind(kind)
+	p.action.SetText(p.u.say(label))
+	p.body.Fit()
 	if p.u.shell == nil {
 		return // the window is being made
 	}
@@ -207,14 +208,14 @@ func (p *doctorPage) show() {
 	if n := p.report.Count(bridge.StatusFail); n > 0 {
 		badge = strconv.Itoa(n)
 	}
-	p.u.badge(PageDoctor, badge, bad)
+	p.u.badge(PageDoctor, badge, kit.Bad)
 	p.u.refreshHeader()
 }
 
 // text returns the report as perch doctor prints it.
 func (p *doctorPage) text() string {
 	var b strings.Builder
-	t := doctor.Table{W: &b, Rows: true, Translate: p.u.translate}
+	t := doctor.Table{W: &b, Rows: true, Translate: p.u.kit.Translate}
 	for _, r := range p.report.Rows {
 		t.Row(r)
 	}
@@ -259,7 +260,7 @@ const (
 // checklist shows checks below each other. It has the focus as a whole, and the
 // arrows go through it.
 type checklist struct {
-	composite
+	kit.Composite
 	u       *UI
 	rows    []*checkRow
 	at      int
@@ -268,7 +269,7 @@ type checklist struct {
 
 func newChecklist(u *UI) *checklist {
 	c := &checklist{u: u}
-	c.root = column(0)
+	c.Root = kit.Column(0)
 	c.ExtendBaseWidget(c)
 	return c
 }
@@ -279,13 +280,13 @@ func (c *checklist) show(findings []finding) {
 		c.rows = append(c.rows, newCheckRow(c.u))
 	}
 	c.rows = c.rows[:len(findings)]
-	c.root.Objects = c.root.Objects[:0]
+	c.Root.Objects = c.Root.Objects[:0]
 	for i, f := range findings {
 		c.rows[i].set(f)
-		c.root.Objects = append(c.root.Objects, c.rows[i])
+		c.Root.Objects = append(c.Root.Objects, c.rows[i])
 	}
 	c.move(min(c.at, max(0, len(c.rows)-1)))
-	c.relayout()
+	c.Relayout()
 }
 
 // move puts the ring around another row, if the list has the focus.
@@ -358,28 +359,30 @@ func (c *checklist) TypedKey(e *fyne.KeyEvent) {
 // checkRow is a check: its status, what was seen, how long that took, and, if
 // not all is well, why that matters and what to do.
 type checkRow struct {
-	composite
+	kit.Composite
 	u            *UI
 	finding      finding
-	ground, edge *panel
-	shape        *statusShape
-	title, seen  *prose
-	took         *line
-	whyName, why *prose
-	fixName      *prose
-	fix          *fixes
+	ground, edge *kit.Panel
+	shape        *kit.StatusShape
+	title, seen  *kit.Prose
+	took         *kit.Line
+	whyName, why *kit.Prose
+	fixName      *kit.Prose
+	fix          *kit.Fixes
 }
 
 func newCheckRow(u *UI) *checkRow {
-	name := func(t bridge.Text) *prose { return newProse(part{u.say(t), style{color: colorMuted}}) }
-	r := &checkRow{
-		u: u, ground: newPanel("", "", radiusControl), edge: newPanel(colorLine, "", 0), shape: newStatus(statusBusy, 20),
-		title: newProse(), seen: newProse(), took: newWhole("", style{color: colorMuted, size: sizeSmall, mono: true}),
-		whyName: name(bridge.Say("Why")), why: newProse(), fixName: name(bridge.Say("Fix")), fix: u.fixes(),
+	name := func(t bridge.Text) *kit.Prose {
+		return kit.NewProse(kit.NewPart(u.say(t), kit.Style{Color: kit.ColorMuted}))
 	}
-	r.took.align = fyne.TextAlignTrailing
-	r.ground.width = 2
-	r.root = container.New(&checkLayout{row: r}, r.ground, r.edge, r.shape, r.title, r.seen, r.took, r.whyName, r.why, r.fixName, r.fix)
+	r := &checkRow{
+		u: u, ground: kit.NewPanel("", "", kit.RadiusControl), edge: kit.NewPanel(kit.ColorLine, "", 0), shape: kit.NewStatusShape(kit.StatusBusy, 20),
+		title: kit.NewProse(), seen: kit.NewProse(), took: kit.NewFullLine("", kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall, Mono: true}),
+		whyName: name(bridge.Say("Why")), why: kit.NewProse(), fixName: name(bridge.Say("Fix")), fix: u.kit.Fixes(),
+	}
+	r.took.Align = fyne.TextAlignTrailing
+	r.ground.Width = 2
+	r.Root = container.New(&checkLayout{row: r}, r.ground, r.edge, r.shape, r.title, r.seen, r.took, r.whyName, r.why, r.fixName, r.fix)
 	r.ExtendBaseWidget(r)
 	return r
 }
@@ -387,49 +390,48 @@ func newCheckRow(u *UI) *checkRow {
 // set shows another finding.
 func (r *checkRow) set(f finding) {
 	r.finding = f
-	shape, seen, took := statusOf(f.row.Status), r.u.say(f.row.Seen), strconv.FormatInt(f.row.Duration.Milliseconds(), 10)+" ms"
-	title, text := style{}, style{color: colorMuted}
+	shape, seen, took := kit.StatusOf(f.row.Status), r.u.say(f.row.Seen), strconv.FormatInt(f.row.Duration.Milliseconds(), 10)+" ms"
+	title, text := kit.Style{}, kit.Style{Color: kit.ColorMuted}
 	switch f.state {
 	case found:
 	case looking:
-		shape, seen, took = statusBusy, r.u.say(bridge.Say("running…")), ""
+		shape, seen, took = kit.StatusBusy, r.u.say(bridge.Say("running…")), ""
 	case waiting:
-		shape, seen, took, title = statusBusy, r.u.say(bridge.Say("waiting")), "", text
+		shape, seen, took, title = kit.StatusBusy, r.u.say(bridge.Say("waiting")), "", text
 	case unseen:
-		shape, seen, took, title = statusSkip, r.u.say(bridge.Say("not looked at")), "", text
+		shape, seen, took, title = kit.StatusSkip, r.u.say(bridge.Say("not looked at")), "", text
 	}
 	amiss := f.row.Status == bridge.StatusWarn || f.row.Status == bridge.StatusFail
 	switch f.row.Status {
 	case bridge.StatusWarn, bridge.StatusFail:
-		title.bold, text = true, style{}
+		title.Bold, text = true, kit.Style{}
 	case bridge.StatusSkip:
 		took = ""
 	case bridge.StatusOK:
 	}
-	r.shape.set(shape)
-	r.shape.raised = f.row.Status == bridge.StatusFail
-	r.shape.paint()
-	r.title.set(part{r.u.say(f.row.Title), title})
-	r.seen.set(part{seen, text})
-	r.took.set(took)
+	r.shape.Set(shape)
+	r.shape.Raise(f.row.Status == bridge.StatusFail)
+	r.title.Set(kit.NewPart(r.u.say(f.row.Title), title))
+	r.seen.Set(kit.NewPart(seen, text))
+	r.took.Set(took)
 	r.whyName.Hidden = !amiss || f.row.Why.IsZero()
 	r.fixName.Hidden = !amiss || f.row.Fix.IsZero()
 	r.why.Hidden, r.fix.Hidden = r.whyName.Hidden, r.fixName.Hidden
-	r.why.set(part{r.u.say(f.row.Why), style{}})
-	r.fix.set(f.row.Fix)
-	r.relayout()
+	r.why.Set(kit.NewPart(r.u.say(f.row.Why), kit.Style{}))
+	r.fix.Set(f.row.Fix)
+	r.Relayout()
 }
 
 // ring shows that the arrows are at this row.
 func (r *checkRow) ring(yes bool) {
 	fill, stroke := fyne.ThemeColorName(""), fyne.ThemeColorName("")
 	if r.finding.row.Status == bridge.StatusFail {
-		fill = colorBadGround
+		fill = kit.ColorBadBackground
 	}
 	if yes {
-		stroke = colorAccent
+		stroke = kit.ColorAccent
 	}
-	r.ground.set(fill, stroke)
+	r.ground.Set(fill, stroke)
 }
 
 // checkLayout has what was seen beside the title, or below it where it is
@@ -461,21 +463,21 @@ func (l *checkLayout) each(width float32, put func(o fyne.CanvasObject, x, y, w,
 
 	y := float32(checkPad)
 	text := func(o fyne.CanvasObject, x, y, w float32) float32 {
-		h := heightFor(o, w)
+		h := kit.HeightFor(o, w)
 		put(o, x, y, w, h)
 		return y + h
 	}
 	x := float32(checkSeen)
 	if folded {
 		x = checkTitle
-		y = max(text(r.title, checkTitle, y, right-took-space2-checkTitle), y+checkLine)
+		y = max(text(r.title, checkTitle, y, right-took-kit.Space2-checkTitle), y+checkLine)
 		y = text(r.seen, x, y, right-x)
 	} else {
-		below := text(r.title, checkTitle, y, checkSeen-checkTitle-space3)
-		y = max(text(r.seen, x, y, right-took-space3-x), below, y+checkLine)
+		below := text(r.title, checkTitle, y, checkSeen-checkTitle-kit.Space3)
+		y = max(text(r.seen, x, y, right-took-kit.Space3-x), below, y+checkLine)
 	}
 	for _, more := range [...]struct {
-		name *prose
+		name *kit.Prose
 		text fyne.CanvasObject
 	}{{r.whyName, r.why}, {r.fixName, r.fix}} {
 		if !more.name.Visible() {
@@ -486,7 +488,7 @@ func (l *checkLayout) each(width float32, put func(o fyne.CanvasObject, x, y, w,
 			y = text(more.name, x, y, right-x)
 			y = text(more.text, x, y, right-x)
 		} else {
-			text(more.name, checkTitle, y+lower(more.text), checkSeen-checkTitle-space3)
+			text(more.name, checkTitle, y+lower(more.text), checkSeen-checkTitle-kit.Space3)
 			y = text(more.text, x, y, right-x)
 		}
 	}
@@ -498,26 +500,24 @@ func (l *checkLayout) each(width float32, put func(o fyne.CanvasObject, x, y, w,
 
 // lower returns how far below its top the first words of what to do stand.
 func lower(o fyne.CanvasObject) float32 {
-	if f, ok := o.(*fixes); ok && len(f.lines.Objects) > 0 {
-		if _, ok := f.lines.Objects[0].(*codeLine); ok {
-			return 12
-		}
+	if f, ok := o.(*kit.Fixes); ok && f.StartsWithCode() {
+		return 12
 	}
 	return 0
 }
 
-func (l *checkLayout) heightFor(_ []fyne.CanvasObject, width float32) float32 {
+func (l *checkLayout) HeightFor(_ []fyne.CanvasObject, width float32) float32 {
 	return l.each(width, func(fyne.CanvasObject, float32, float32, float32, float32) {})
 }
 
 // Layout implements fyne.Layout.
 func (l *checkLayout) Layout(_ []fyne.CanvasObject, size fyne.Size) {
 	l.width = size.Width
-	l.each(size.Width, place)
+	l.each(size.Width, kit.Place)
 }
 
 // MinSize implements fyne.Layout.
 func (l *checkLayout) MinSize(objects []fyne.CanvasObject) fyne.Size {
 	const least = 220
-	return fyne.NewSize(least, l.heightFor(objects, max(l.width, least)))
+	return fyne.NewSize(least, l.HeightFor(objects, max(l.width, least)))
 }

@@ -13,6 +13,8 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/doctor"
+	"perch/ui/kit"
+	"perch/ui/kit/kittest"
 )
 
 func TestDoctor(t *testing.T) {
@@ -36,7 +38,7 @@ func TestDoctorInLittleSpace(t *testing.T) {
 	x.idle()
 	x.golden("doctor-narrow")
 	x.shoot("doctor-narrow")
-	for _, o := range shownObjects(x.pages[PageDoctor].object()) {
+	for _, o := range kittest.VisibleObjects(x.pages[PageDoctor].object()) {
 		if right := x.app.Driver().AbsolutePositionForObject(o).X + o.Size().Width; right > 541 && o.Size().Width > 0 {
 			t.Errorf("%T ends at %v, outside the window", o, right)
 		}
@@ -90,9 +92,9 @@ func (d *slowDoctor) rest() { close(d.more) }
 
 func (x *tested) findings() []string {
 	var all []string
-	for _, o := range shownObjects(x.pages[PageDoctor].object()) {
+	for _, o := range kittest.VisibleObjects(x.pages[PageDoctor].object()) {
 		if r, ok := o.(*checkRow); ok {
-			all = append(all, r.title.text()+": "+r.seen.text())
+			all = append(all, r.title.Text()+": "+r.seen.Text())
 		}
 	}
 	return all
@@ -163,8 +165,8 @@ func TestDoctorStops(t *testing.T) {
 	if diff := cmp.Diff(want, x.findings()[:3]); diff != "" {
 		t.Error(diff)
 	}
-	if item := x.shell.items[PageDoctor]; item.badge.text != "" {
-		t.Errorf("the badge says %q, of an earlier run", item.badge.text)
+	if item := x.shell.items[PageDoctor]; item.Badge.Text != "" {
+		t.Errorf("the badge says %q, of an earlier run", item.Badge.Text)
 	}
 	x.shoot("doctor-stopped")
 
@@ -197,7 +199,7 @@ func TestDoctorRunsByItselfOnce(t *testing.T) {
 	x.SetVisible(false)
 	slow.rest()
 	x.idle()
-	if badge := x.shell.items[PageDoctor].badge; badge.text != "1" || badge.tone != bad {
+	if badge := x.shell.items[PageDoctor].Badge; badge.Text != "1" || badge.Tone != kit.Bad {
 		t.Errorf("the badge is %+v", badge)
 	}
 	x.SetVisible(true)
@@ -211,8 +213,8 @@ func TestDoctorRunsByItselfOnce(t *testing.T) {
 	test.Tap(x.buttonOf("Run again"))
 	x.idle()
 	x.reads("All is well")
-	if badge := x.shell.items[PageDoctor].badge; badge.text != "" {
-		t.Errorf("the badge says %q where all is well", badge.text)
+	if badge := x.shell.items[PageDoctor].Badge; badge.Text != "" {
+		t.Errorf("the badge says %q where all is well", badge.Text)
 	}
 }
 
@@ -275,15 +277,15 @@ func TestDoctorByKeyboard(t *testing.T) {
 		return y >= headHeight && y+o.Size().Height <= 350
 	}
 	x.press(fyne.KeyEnd)
-	if last := list.rows[10]; !inView(last) || last.ground.stroke != colorAccent {
+	if last := list.rows[10]; !inView(last) || last.ground.Stroke != kit.ColorAccent {
 		t.Error("End does not go to the last row")
 	}
 	x.press(fyne.KeyHome, fyne.KeyUp, fyne.KeyDown, fyne.KeyDown)
-	if second := list.rows[2]; !inView(second) || second.ground.stroke != colorAccent || list.rows[10].ground.stroke != "" {
+	if second := list.rows[2]; !inView(second) || second.ground.Stroke != kit.ColorAccent || list.rows[10].ground.Stroke != "" {
 		t.Error("the arrows do not go through the rows")
 	}
 	x.press(fyne.KeyTab)
-	if b, ok := x.window.Canvas().Focused().(*button); !ok || b.text != "Copy" || !inView(b) {
+	if b, ok := x.window.Canvas().Focused().(*kit.Button); !ok || b.Text != "Copy" || !inView(b) {
 		t.Fatalf("the focus is on %+v", x.window.Canvas().Focused())
 	}
 	x.press(fyne.KeySpace)

@@ -3,7 +3,6 @@ package ui
 import (
 	"context"
 	"fmt"
-	"image/color"
 	"image/png"
 	"log/slog"
 	"os"
@@ -22,6 +21,8 @@ import (
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/bridge/doctor"
+	"perch/ui/kit"
+	"perch/ui/kit/kittest"
 )
 
 // atTime is the present of the tests: a bot that was written to 12 s ago.
@@ -528,13 +529,13 @@ func openWith(t *testing.T, b *fakeBackend, translate func(string) string) *test
 func openAs(t *testing.T, b *fakeBackend, variant fyne.ThemeVariant, translate func(string) string) *tested {
 	t.Helper()
 	app := test.NewTempApp(t)
-	app.Settings().SetTheme(fixedTheme{NewTheme(), variant})
+	app.Settings().SetTheme(kittest.FixedTheme{Theme: kit.NewTheme(), Variant: variant})
 	w := test.NewTempWindow(t, nil)
 	w.SetPadded(false)
 	w.Resize(fyne.NewSize(1080, 700))
 	x := &tested{t: t, fake: b, app: app, window: w, queue: make(chan func(), 1000)}
 	x.UI = newUI(b, Options{App: app, Window: w, Translate: translate, Now: atTime}, func(f func()) { x.queue <- f })
-	x.kit.later = func(_ time.Duration, f func()) { x.timers = append(x.timers, f) }
+	x.kit.Later = func(_ time.Duration, f func()) { x.timers = append(x.timers, f) }
 	w.SetContent(x.Content())
 	w.Resize(fyne.NewSize(1080, 700))
 	t.Cleanup(func() {
@@ -612,7 +613,7 @@ func find[T fyne.CanvasObject](x *tested, match func(T) bool) T {
 	x.t.Helper()
 	var found T
 	ok := false
-	for _, o := range shownObjects(x.window.Canvas().Content()) {
+	for _, o := range kittest.VisibleObjects(x.window.Canvas().Content()) {
 		if typed, is := o.(T); is && !ok && match(typed) {
 			found, ok = typed, true
 		}
@@ -624,20 +625,20 @@ func find[T fyne.CanvasObject](x *tested, match func(T) bool) T {
 }
 
 // buttonOf returns the button with that text.
-func (x *tested) buttonOf(text string) *button {
+func (x *tested) buttonOf(text string) *kit.Button {
 	x.t.Helper()
-	return find(x, func(b *button) bool { return b.text == text })
+	return find(x, func(b *kit.Button) bool { return b.Text == text })
 }
 
 // texts returns all that a person can read in the window, in order.
 func (x *tested) texts() []string {
 	var all []string
-	for _, o := range shownObjects(x.window.Canvas().Content()) {
+	for _, o := range kittest.VisibleObjects(x.window.Canvas().Content()) {
 		switch o := o.(type) {
-		case *line:
-			all = append(all, o.text)
-		case *prose:
-			all = append(all, o.text())
+		case *kit.Line:
+			all = append(all, o.Text)
+		case *kit.Prose:
+			all = append(all, o.Text())
 		}
 	}
 	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
@@ -652,30 +653,6 @@ func (x *tested) reads(texts ...string) {
 			x.t.Errorf("%q is not to be read among\n%s", text, strings.Join(shown, "\n"))
 		}
 	}
-}
-
-// shownObjects returns what is visible in o.
-func shownObjects(o fyne.CanvasObject) []fyne.CanvasObject {
-	var all []fyne.CanvasObject
-	var walk func(o fyne.CanvasObject)
-	walk = func(o fyne.CanvasObject) {
-		if !o.Visible() {
-			return
-		}
-		all = append(all, o)
-		switch o := o.(type) {
-		case *fyne.Container:
-			for _, child := range o.Objects {
-				walk(child)
-			}
-		case fyne.Widget:
-			for _, child := range test.WidgetRenderer(o).Objects() {
-				walk(child)
-			}
-		}
-	}
-	walk(o)
-	return all
 }
 
 // golden compares the window with testdata/<name>.xml; PERCH_GOLDEN=update
@@ -725,14 +702,4 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// fixedTheme is light or dark whatever the settings say.
-type fixedTheme struct {
-	fyne.Theme
-	variant fyne.ThemeVariant
-}
-
-func (f fixedTheme) Color(name fyne.ThemeColorName, _ fyne.ThemeVariant) color.Color {
-	return f.Theme.Color(name, f.variant)
 }

@@ -12,6 +12,7 @@ import (
 	"fyne.io/fyne/v2/widget"
 
 	"perch/bridge"
+	"perch/ui/kit"
 )
 
 // logPage shows what happened, as the journal has it and as it happens. From
@@ -20,7 +21,7 @@ type logPage struct {
 	u    *UI
 	book *logBook
 	view logView
-	body *scroller
+	body *kit.Scroller
 
 	begun, loaded bool
 	held          bool    // nothing new is shown
@@ -30,15 +31,15 @@ type logPage struct {
 	version       int     // of the names to choose from
 	snapshot      bridge.Snapshot
 
-	search                *entry
-	levels, rooms, people *dropdown
+	search                *kit.Entry
+	levels, rooms, people *kit.Dropdown
 	roomKeys, personKeys  []string // of what there is to choose, after "all"
-	hold, export, clears  *button
+	hold, export, clears  *kit.Button
 	tools                 *fyne.Container
-	ground                *panel
+	ground                *kit.Panel
 	list                  *logList
-	reading, none, nobody *emptyState
-	setUp, practice       *button
+	reading, none, nobody *kit.EmptyState
+	setUp, practice       *kit.Button
 	details               *logDetails
 }
 
@@ -47,42 +48,42 @@ const logRows = 100_000
 
 func newLog(u *UI) *logPage {
 	p := &logPage{u: u, book: newLogBook(logRows)}
-	p.search = u.entry(bridge.Say("Filter text, person or room"))
+	p.search = u.kit.Entry(bridge.Say("Filter text, person or room"))
 	p.search.OnChanged = func(s string) { p.narrow(func(f *logFilter) { f.text = s }) }
 	p.search.OnSubmitted = func(string) { u.window.Canvas().Focus(p.list) }
-	p.levels = u.dropdown([]string{
+	p.levels = u.kit.Dropdown([]string{
 		u.say(bridge.Say("All levels")), u.say(bridge.Say("Warnings")), u.say(bridge.Say("Errors")),
 	}, func(i int) { p.narrow(func(f *logFilter) { f.level = logLevels()[max(i, 0)] }) })
-	p.rooms = u.dropdown(nil, func(i int) { p.narrow(func(f *logFilter) { f.room = keyAt(p.roomKeys, i) }) })
-	p.people = u.dropdown(nil, func(i int) { p.narrow(func(f *logFilter) { f.person = keyAt(p.personKeys, i) }) })
-	p.levels.set(0)
-	p.hold = u.button(bridge.Say("Hold"), func() { p.setHeld(!p.held) })
-	p.hold.icon = "pause"
-	p.export = u.button(bridge.Say("Export…"), p.askExport)
-	p.clears = u.button(bridge.Say("Clear…"), p.askClear)
-	p.tools = foldingRow(
-		space2, 0, 420,
-		foldingRow(space2, 0, 150, p.search, framed(p.levels), framed(p.rooms), framed(p.people)),
+	p.rooms = u.kit.Dropdown(nil, func(i int) { p.narrow(func(f *logFilter) { f.room = keyAt(p.roomKeys, i) }) })
+	p.people = u.kit.Dropdown(nil, func(i int) { p.narrow(func(f *logFilter) { f.person = keyAt(p.personKeys, i) }) })
+	p.levels.Set(0)
+	p.hold = u.kit.Button(bridge.Say("Hold"), func() { p.setHeld(!p.held) })
+	p.hold.Icon = "pause"
+	p.export = u.kit.Button(bridge.Say("Export…"), p.askExport)
+	p.clears = u.kit.Button(bridge.Say("Clear…"), p.askClear)
+	p.tools = kit.FoldingRow(
+		kit.Space2, 0, 420,
+		kit.FoldingRow(kit.Space2, 0, 150, p.search, framed(p.levels), framed(p.rooms), framed(p.people)),
 		p.hold, p.export, p.clears,
 	)
 
-	p.ground = newPanel(colorCard, colorLine, radiusCard)
+	p.ground = kit.NewPanel(kit.ColorCard, kit.ColorLine, kit.RadiusCard)
 	p.list = newLogList(p)
 	head := newLogHead(u)
-	p.reading = u.emptyState("log", bridge.Say("Reading the journal…"), bridge.Say("It has what happened before, too."))
-	p.setUp = u.primary(bridge.Say("Set up…"), func() { u.Show(PageWelcome) })
-	p.practice = u.button(bridge.Say("Practice"), func() { u.Show(PagePractice) })
-	p.none = u.emptyState("log", bridge.Say("Messages appear here"), bridge.Say("Write to the bot in a conversation in which it is enabled."), p.setUp, p.practice)
-	p.nobody = u.emptyState("search", bridge.Say("Nothing matches the filter"), bridge.Text{}, u.button(bridge.Say("Clear filter"), p.unfilter))
-	card := layers(
+	p.reading = u.kit.EmptyState("log", bridge.Say("Reading the journal…"), bridge.Say("It has what happened before, too."))
+	p.setUp = u.kit.PrimaryButton(bridge.Say("Set up…"), func() { u.Show(PageWelcome) })
+	p.practice = u.kit.Button(bridge.Say("Practice"), func() { u.Show(PagePractice) })
+	p.none = u.kit.EmptyState("log", bridge.Say("Messages appear here"), bridge.Say("Write to the bot in a conversation in which it is enabled."), p.setUp, p.practice)
+	p.nobody = u.kit.EmptyState("search", bridge.Say("Nothing matches the filter"), bridge.Text{}, u.kit.Button(bridge.Say("Clear filter"), p.unfilter))
+	card := kit.Layers(
 		p.ground,
-		inset(3, space2, container.NewBorder(
-			column(0, container.New(head, head.objects()...), newStrut(1, 1, newPanel(colorLine, "", 0))), nil, nil, nil,
-			layers(p.list, p.reading, p.none, p.nobody),
+		kit.Inset(3, kit.Space2, container.NewBorder(
+			kit.Column(0, container.New(head, head.objects()...), kit.Strut(1, 1, kit.NewPanel(kit.ColorLine, "", 0))), nil, nil, nil,
+			kit.Layers(p.list, p.reading, p.none, p.nobody),
 		)),
 	)
 	p.details = newLogDetails(u, func() { p.open(false) })
-	p.body = newScroller(inset(18, space5, container.New(&logLayout{}, p.tools, card, p.details)))
+	p.body = kit.NewScroller(kit.Inset(18, kit.Space5, container.New(&logLayout{}, p.tools, card, p.details)))
 	p.choices()
 	p.show()
 	return p
@@ -132,7 +133,7 @@ func (p *logPage) begin(err error) {
 	p.refresh(p.u.snapshot)
 	p.show()
 	// What is stored before the watch has begun is seen a little later.
-	p.u.kit.later(time.Second, p.lookAgain)
+	p.u.kit.Later(time.Second, p.lookAgain)
 }
 
 // catchUp reads what was stored since the last event that was seen.
@@ -175,7 +176,7 @@ func (p *logPage) refresh(s bridge.Snapshot) {
 		p.countHeld()
 	} else if p.view.version != p.book.current() {
 		changed = true
-		fresh := p.book.update(&p.view, p.u.say)
+		fresh := p.book.update(&p.view, p.u.kit.Say)
 		if offset := p.list.GetScrollOffset(); offset > 0 && fresh > 0 {
 			p.list.Refresh()
 			p.list.ScrollToOffset(offset + float32(fresh*logPitch)) // what is being read stays where it is
@@ -199,7 +200,7 @@ func (p *logPage) show() {
 	p.list.Refresh()
 	if p.ages && !p.awaited {
 		p.awaited = true
-		p.u.kit.later(time.Second, func() {
+		p.u.kit.Later(time.Second, func() {
 			p.awaited = false
 			p.u.poke()
 		})
@@ -213,7 +214,7 @@ func (p *logPage) showEmpty() {
 		p.reading.Hidden = false
 	case p.view.filter != logFilter{}:
 		p.nobody.Hidden = false
-		p.nobody.set(p.u.say(bridge.Say("Nothing matches the filter")), p.u.say(bridge.Say("None of the newest %s entries is like that.", number(p.book.size()))))
+		p.nobody.Set(p.u.say(bridge.Say("Nothing matches the filter")), p.u.say(bridge.Say("None of the newest %s entries is like that.", kit.FormatNumber(p.book.size()))))
 	default:
 		p.none.Hidden = false
 		isNew := p.snapshot.State == bridge.StateNew
@@ -226,7 +227,7 @@ func (p *logPage) showEmpty() {
 			hint = bridge.Say("Perch is paused: it takes no messages until you resume it.")
 		default:
 		}
-		p.none.set(p.u.say(bridge.Say("Messages appear here")), p.u.say(hint))
+		p.none.Set(p.u.say(bridge.Say("Messages appear here")), p.u.say(hint))
 	}
 }
 
@@ -253,7 +254,7 @@ func (p *logPage) narrow(change func(f *logFilter)) {
 	if change(&f); f == p.view.filter {
 		return
 	}
-	p.book.refilter(&p.view, f, p.u.say)
+	p.book.refilter(&p.view, f, p.u.kit.Say)
 	p.list.ScrollToOffset(0)
 	p.countHeld()
 	p.show()
@@ -261,9 +262,9 @@ func (p *logPage) narrow(change func(f *logFilter)) {
 
 // unfilter shows everything.
 func (p *logPage) unfilter() {
-	p.levels.set(0)
-	p.rooms.set(0)
-	p.people.set(0)
+	p.levels.Set(0)
+	p.rooms.Set(0)
+	p.people.Set(0)
 	p.narrow(func(f *logFilter) { *f = logFilter{} })
 	p.search.SetText("")
 }
@@ -275,7 +276,7 @@ func (p *logPage) choices() {
 		return
 	}
 	p.version = version
-	fill := func(d *dropdown, all bridge.Text, list []logChoice, taken string) (keys []string) {
+	fill := func(d *kit.Dropdown, all bridge.Text, list []logChoice, taken string) (keys []string) {
 		names, at := []string{p.u.say(all)}, 0
 		for _, c := range list {
 			if c.key == taken {
@@ -284,7 +285,7 @@ func (p *logPage) choices() {
 			names, keys = append(names, c.name), append(keys, c.key)
 		}
 		d.Options = names
-		d.set(at)
+		d.Set(at)
 		return keys
 	}
 	p.roomKeys = fill(p.rooms, bridge.Say("All rooms"), rooms, p.view.filter.room)
@@ -310,17 +311,17 @@ func (p *logPage) setHeld(yes bool) {
 
 // countHeld says on the button how many rows have come meanwhile.
 func (p *logPage) countHeld() {
-	text, kind := bridge.Say("Hold"), plainButton
+	text, kind := bridge.Say("Hold"), kit.PlainButton
 	if p.held {
-		text, kind = bridge.Say("Go on"), primaryButton
-		if n := p.book.fresh(&p.view, p.u.say); n > 0 {
-			text = bridge.Say("%s new", number(n))
+		text, kind = bridge.Say("Go on"), kit.PrimaryButton
+		if n := p.book.fresh(&p.view, p.u.kit.Say); n > 0 {
+			text = bridge.Say("%s new", kit.FormatNumber(n))
 		}
 	}
-	if p.hold.text != p.u.say(text) {
-		p.hold.setText(p.u.say(text))
-		p.hold.setKind(kind)
-		p.body.fit()
+	if p.hold.Text != p.u.say(text) {
+		p.hold.SetText(p.u.say(text))
+		p.hold.SetKind(kind)
+		p.body.Fit()
 	}
 }
 
@@ -354,7 +355,7 @@ func (p *logPage) open(yes bool) {
 		p.details.set(p.selected, p.u.now(), p.snapshot.Held)
 	}
 	p.details.Hidden = !yes
-	p.body.fit()
+	p.body.Fit()
 	if yes {
 		p.u.reveal(p.details)
 		i, _ := p.view.find(p.selected.seq)
@@ -365,24 +366,24 @@ func (p *logPage) open(yes bool) {
 
 // focus shows that the keys go to the list.
 func (p *logPage) focus(yes bool) {
-	stroke := colorLine
+	stroke := kit.ColorLine
 	if yes {
-		stroke = colorAccent
+		stroke = kit.ColorAccent
 		if p.selected == nil {
 			p.move(0)
 		}
 	}
-	p.ground.set(colorCard, stroke)
+	p.ground.Set(kit.ColorCard, stroke)
 }
 
 // askClear clears once a person has read what that means.
 func (p *logPage) askClear() {
-	sure := p.u.smallButton(bridge.Say("Clear the log"), func() {
+	sure := p.u.kit.SmallButton(bridge.Say("Clear the log"), func() {
 		p.u.hideNotice()
 		p.clear()
 	})
-	sure.setKind(dangerButton)
-	p.u.tell(warn, bridge.Say("Everything in the log is removed from the journal, for good. Messages that wait and their replies stay."), sure)
+	sure.SetKind(kit.DangerButton)
+	p.u.tell(kit.Warn, bridge.Say("Everything in the log is removed from the journal, for good. Messages that wait and their replies stay."), sure)
 }
 
 func (p *logPage) clear() {
@@ -407,11 +408,11 @@ func (p *logPage) askExport() {
 	menu := fyne.NewMenu(
 		"",
 		fyne.NewMenuItem(p.u.say(bridge.Say("As text, to read")), func() {
-			p.askFile(name+".txt", func(w io.Writer, events []logEvent) error { return writeText(w, events, p.u.say) })
+			p.askFile(name+".txt", func(w io.Writer, events []logEvent) error { return writeText(w, events, p.u.kit.Say) })
 		}),
 		fyne.NewMenuItem(p.u.say(bridge.Say("As JSON, for programs")), func() { p.askFile(name+".jsonl", writeJSON) }),
 	)
-	widget.ShowPopUpMenuAtRelativePosition(menu, p.u.window.Canvas(), fyne.NewPos(0, p.export.Size().Height+space1), p.export)
+	widget.ShowPopUpMenuAtRelativePosition(menu, p.u.window.Canvas(), fyne.NewPos(0, p.export.Size().Height+kit.Space1), p.export)
 }
 
 // write writes what the filter lets through into w, and closes it.
@@ -425,7 +426,7 @@ func (p *logPage) write(w io.WriteCloser, name string, write func(w io.Writer, e
 				p.u.failed(unwritable(name, err))
 				return
 			}
-			p.u.tell(ok, bridge.Say("%[1]s events are in %[2]s", strconv.Itoa(len(events)), name))
+			p.u.tell(kit.OK, bridge.Say("%[1]s events are in %[2]s", strconv.Itoa(len(events)), name))
 		}
 	})
 }
@@ -447,7 +448,7 @@ func (p *logPage) shortTime(t time.Time) string {
 	case t.YearDay() != now.YearDay():
 		return t.Format("01-02 15:04")
 	default:
-		return clock(t, true)
+		return kit.FormatClock(t, true)
 	}
 }
 
@@ -461,10 +462,10 @@ const (
 	logMost  = 290 // of the details, as long as the rows need the space
 )
 
-func (*logLayout) heightFor(objects []fyne.CanvasObject, width float32) float32 {
-	height := heightFor(objects[0], width) + logGap + logLeast
+func (*logLayout) HeightFor(objects []fyne.CanvasObject, width float32) float32 {
+	height := kit.HeightFor(objects[0], width) + logGap + logLeast
 	if details := objects[2]; details.Visible() {
-		height += logGap + min(heightFor(details, width), logMost)
+		height += logGap + min(kit.HeightFor(details, width), logMost)
 	}
 	return height
 }
@@ -473,27 +474,27 @@ func (*logLayout) heightFor(objects []fyne.CanvasObject, width float32) float32 
 func (l *logLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
 	l.width = size.Width
 	tools, rows, details := objects[0], objects[1], objects[2]
-	y := heightFor(tools, size.Width)
-	place(tools, 0, 0, size.Width, y)
+	y := kit.HeightFor(tools, size.Width)
+	kit.Place(tools, 0, 0, size.Width, y)
 	y += logGap
 	left := size.Height - y
 	if details.Visible() {
-		h := min(heightFor(details, size.Width), max(logMost, left/2))
-		place(details, 0, size.Height-h, size.Width, h)
+		h := min(kit.HeightFor(details, size.Width), max(logMost, left/2))
+		kit.Place(details, 0, size.Height-h, size.Width, h)
 		left -= h + logGap
 	}
-	place(rows, 0, y, size.Width, max(left, 0))
+	kit.Place(rows, 0, y, size.Width, max(left, 0))
 }
 
 // MinSize implements fyne.Layout.
 func (l *logLayout) MinSize(objects []fyne.CanvasObject) fyne.Size {
 	const least = 300
-	return fyne.NewSize(least, l.heightFor(objects, max(l.width, least)))
+	return fyne.NewSize(least, l.HeightFor(objects, max(l.width, least)))
 }
 
 // framed returns a dropdown with the frame that other controls have.
-func framed(d *dropdown) *fyne.Container {
-	return newFixed(118, 36, layers(d, newPanel("", colorLine, radiusControl)))
+func framed(d *kit.Dropdown) *fyne.Container {
+	return newFixed(118, 36, kit.Layers(d, kit.NewPanel("", kit.ColorLine, kit.RadiusControl)))
 }
 
 // newFixed returns o in a size of its own.

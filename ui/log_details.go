@@ -9,21 +9,22 @@ import (
 	"fyne.io/fyne/v2/container"
 
 	"perch/bridge"
+	"perch/ui/kit"
 )
 
 // logDetails shows all about the selected row: what was written and answered, or
 // what happened, why, and what to do.
 type logDetails struct {
-	composite
+	kit.Composite
 	u      *UI
 	row    *logRow
-	ground *panel
-	title  *line
-	retry  *button
-	copies *button
+	ground *kit.Panel
+	title  *kit.Line
+	retry  *kit.Button
+	copies *kit.Button
 	head   *fyne.Container
 	body   *fyne.Container
-	scroll *scroller
+	scroll *kit.Scroller
 }
 
 // maxDetail is how much of a text is shown; a copy has all of it.
@@ -31,16 +32,16 @@ const maxDetail = 3000
 
 func newLogDetails(u *UI, closed func()) *logDetails {
 	d := &logDetails{
-		u: u, ground: newPanel(colorCard, colorLine, radiusCard),
-		title: newLine("", style{color: colorMuted, size: sizeSmall, bold: true}),
-		body:  column(space2),
+		u: u, ground: kit.NewPanel(kit.ColorCard, kit.ColorLine, kit.RadiusCard),
+		title: kit.NewLine("", kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall, Bold: true}),
+		body:  kit.Column(kit.Space2),
 	}
-	d.retry = u.smallButton(bridge.Say("Try again"), func() { u.ask(u.backend.Retry) })
-	d.retry.setKind(primaryButton)
-	d.copies = u.copyButton(bridge.Say("Copy event"), func() string { return describe(d.row, u.say) })
-	d.head = foldingRow(space2, 0, 180, d.title, d.retry, d.copies, u.smallButton(bridge.Say("Close"), closed))
-	d.scroll = newScroller(inset(0, 17, d.body))
-	d.root = container.New(&logDetailsLayout{d}, d.ground, d.head, d.scroll)
+	d.retry = u.kit.SmallButton(bridge.Say("Try again"), func() { u.ask(u.backend.Retry) })
+	d.retry.SetKind(kit.PrimaryButton)
+	d.copies = u.kit.CopyButton(bridge.Say("Copy event"), func() string { return describe(d.row, u.kit.Say) })
+	d.head = kit.FoldingRow(kit.Space2, 0, 180, d.title, d.retry, d.copies, u.kit.SmallButton(bridge.Say("Close"), closed))
+	d.scroll = kit.NewScroller(kit.Inset(0, 17, d.body))
+	d.Root = container.New(&logDetailsLayout{d}, d.ground, d.head, d.scroll)
 	d.ExtendBaseWidget(d)
 	d.Hide()
 	return d
@@ -60,7 +61,7 @@ func (d *logDetails) set(r *logRow, now time.Time, held bool) {
 	case e.Room.Token != "":
 		title += " · " + excerpt(e.Room.String(), 60)
 	}
-	d.title.set(title + " · " + e.Time.Local().Format(time.DateTime))
+	d.title.Set(title + " · " + e.Time.Local().Format(time.DateTime))
 	d.retry.Hidden = !held || r.fate != fateHeld && r.fate != fateSlowed && r.fate != fateSending
 	d.head.Refresh()
 	if d.row == r {
@@ -70,59 +71,59 @@ func (d *logDetails) set(r *logRow, now time.Time, held bool) {
 	d.row = r
 	d.body.Objects = d.parts(r)
 	d.body.Refresh()
-	d.scroll.fit()
+	d.scroll.Fit()
 	if !again {
-		d.scroll.scroll.ScrollToTop()
+		d.scroll.Scroll.ScrollToTop()
 	}
 }
 
 // parts returns what is said about a row, from top to bottom.
 func (d *logDetails) parts(r *logRow) []fyne.CanvasObject {
-	bold, muted := style{bold: true}, style{color: colorMuted}
+	bold, muted := kit.Style{Bold: true}, kit.Style{Color: kit.ColorMuted}
 	var list []fyne.CanvasObject
-	add := func(parts ...part) { list = append(list, newProse(parts...)) }
+	add := func(parts ...kit.Part) { list = append(list, kit.NewProse(parts...)) }
 	problem, wrong := r.problem()
 	for _, e := range r.events() {
 		switch (&logRow{event: e}).sign() {
 		case signIn:
-			add(part{excerpt(e.Actor.String(), 60) + "  ", bold}, part{harmless(e.Text, maxDetail), style{}})
+			add(kit.NewPart(excerpt(e.Actor.String(), 60)+"  ", bold), kit.NewPart(harmless(e.Text, maxDetail), kit.Style{}))
 		case signOut:
 			after := ""
 			if e.Waited > 0 {
-				after = "  " + d.u.say(bridge.Say("after %s", duration(e.Waited)))
+				after = "  " + d.u.say(bridge.Say("after %s", kit.FormatDuration(e.Waited)))
 			}
-			add(part{"Perch  ", bold}, part{harmless(e.Text, maxDetail), style{}}, part{after, muted})
+			add(kit.NewPart("Perch  ", bold), kit.NewPart(harmless(e.Text, maxDetail), kit.Style{}), kit.NewPart(after, muted))
 		default:
 			if e.Level < slog.LevelWarn || !wrong || e.ID != problem.ID || !e.Time.Equal(problem.Time) {
-				add(part{sentence(d.u.say(e.Title)), style{}}, part{quoted(e), muted})
+				add(kit.NewPart(kit.Sentence(d.u.say(e.Title)), kit.Style{}), kit.NewPart(quoted(e), muted))
 			}
 		}
 	}
 	if wrong {
 		reason := ""
 		if problem.Reason.String() != problem.Title.String() && !problem.Reason.IsZero() {
-			reason = " " + sentence(d.u.say(problem.Reason))
+			reason = " " + kit.Sentence(d.u.say(problem.Reason))
 		}
 		if problem.Stage == bridge.StageSender && problem.Text != "" {
-			add(part{"Perch  ", bold}, part{harmless(problem.Text, maxDetail), style{}}, part{"  " + d.u.say(bridge.Say("not sent")), muted})
+			add(kit.NewPart("Perch  ", bold), kit.NewPart(harmless(problem.Text, maxDetail), kit.Style{}), kit.NewPart("  "+d.u.say(bridge.Say("not sent")), muted))
 			problem.Text = ""
 		}
-		add(part{sentence(d.u.say(problem.Title)), bold}, part{reason + quoted(problem), muted})
+		add(kit.NewPart(kit.Sentence(d.u.say(problem.Title)), bold), kit.NewPart(reason+quoted(problem), muted))
 		if !problem.Hint.IsZero() {
-			fix := d.u.fixes()
-			fix.set(problem.Hint)
+			fix := d.u.kit.Fixes()
+			fix.Set(problem.Hint)
 			list = append(list, fix)
 		}
 	}
-	small := style{color: colorMuted, size: sizeSmall, mono: true}
+	small := kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall, Mono: true}
 	if wrong && technical(problem) != "" {
-		add(part{harmless(technical(problem), maxDetail), small})
+		add(kit.NewPart(harmless(technical(problem), maxDetail), small))
 	}
 	known := strings.Join(facts(r.event), "  ")
 	if n := len(r.later); n > 0 {
 		known += "\n" + strings.Join(facts(r.later[n-1]), "  ")
 	}
-	add(part{known, small})
+	add(kit.NewPart(known, small))
 	return list
 }
 
@@ -140,12 +141,12 @@ type logDetailsLayout struct{ d *logDetails }
 
 // parts returns how high the title is and all that is below it.
 func (l *logDetailsLayout) parts(width float32) (head, body float32) {
-	return heightFor(l.d.head, width-2*17), heightFor(l.d.scroll.scroll.Content, width)
+	return kit.HeightFor(l.d.head, width-2*17), kit.HeightFor(l.d.scroll.Scroll.Content, width)
 }
 
 const logDetailsEdge = 11 // over the title, below it and below the rest
 
-func (l *logDetailsLayout) heightFor(_ []fyne.CanvasObject, width float32) float32 {
+func (l *logDetailsLayout) HeightFor(_ []fyne.CanvasObject, width float32) float32 {
 	head, body := l.parts(width)
 	return head + body + 3*logDetailsEdge
 }
@@ -154,9 +155,9 @@ func (l *logDetailsLayout) heightFor(_ []fyne.CanvasObject, width float32) float
 func (l *logDetailsLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
 	head, _ := l.parts(size.Width)
 	y := head + 2*logDetailsEdge
-	place(objects[0], 0, 0, size.Width, size.Height)
-	place(objects[1], 17, logDetailsEdge, size.Width-2*17, head)
-	place(objects[2], 0, y, size.Width, max(0, size.Height-y-logDetailsEdge))
+	kit.Place(objects[0], 0, 0, size.Width, size.Height)
+	kit.Place(objects[1], 17, logDetailsEdge, size.Width-2*17, head)
+	kit.Place(objects[2], 0, y, size.Width, max(0, size.Height-y-logDetailsEdge))
 }
 
 // MinSize implements fyne.Layout.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"perch/bridge"
+	"perch/ui/kit"
 )
 
 // eventsOf returns what rows are made of, oldest first.
@@ -85,7 +86,7 @@ func writeEvent(b *bytes.Buffer, e logEvent, say func(bridge.Text) string) {
 	}
 	b.WriteString(indented(r.words(say)))
 	if e.Duration > 0 && s == signOut {
-		b.WriteString("  (" + duration(e.Duration) + ")")
+		b.WriteString("  (" + kit.FormatDuration(e.Duration) + ")")
 	}
 	if e.Level >= slog.LevelWarn {
 		for _, part := range explanation(e, say) {
@@ -105,13 +106,13 @@ func indented(s string) string {
 func explanation(e logEvent, say func(bridge.Text) string) []string {
 	var parts []string
 	if reason := e.Reason.String(); reason != "" && reason != e.Title.String() {
-		parts = append(parts, sentence(say(e.Reason)))
+		parts = append(parts, kit.Sentence(say(e.Reason)))
 	}
 	if cause := technical(e); cause != "" {
 		parts = append(parts, cause)
 	}
 	if !e.Hint.IsZero() {
-		parts = append(parts, sentence(say(e.Hint)))
+		parts = append(parts, kit.Sentence(say(e.Hint)))
 	}
 	return parts
 }
@@ -156,10 +157,10 @@ func facts(e logEvent) []string {
 		add("actor", e.Actor.Ref())
 	}
 	if e.Duration > 0 {
-		add("took", duration(e.Duration))
+		add("took", kit.FormatDuration(e.Duration))
 	}
 	if e.Waited > 0 {
-		add("waited", duration(e.Waited))
+		add("waited", kit.FormatDuration(e.Waited))
 	}
 	return list
 }

@@ -10,6 +10,7 @@ import (
 	"fyne.io/fyne/v2/widget"
 
 	"perch/bridge"
+	"perch/ui/kit"
 )
 
 // logList shows the rows of a log page, the newest on top. Arrows move the
@@ -70,7 +71,7 @@ func (l *logList) TypedKey(e *fyne.KeyEvent) {
 	case fyne.KeyReturn, fyne.KeyEnter, fyne.KeySpace:
 		p.open(!p.details.Visible())
 	case fyne.KeyEscape:
-		p.u.escape()
+		p.u.kit.Escape()
 	default:
 	}
 }
@@ -84,7 +85,7 @@ func (l *logList) TypedShortcut(s fyne.Shortcut) {
 			l.page.details.copies.Tapped(nil)
 		}
 	case *desktop.CustomShortcut:
-		l.page.u.shortcut(s)
+		l.page.u.kit.Shortcut(s)
 	}
 }
 
@@ -107,7 +108,7 @@ type logSpan struct{ x, width float32 }
 // columnsIn returns the columns of a row that wide. Where there is little
 // space, those of the room and the person are left out.
 func columnsIn(width float32) logColumns {
-	const gap, edge, signs = space3, space2, 16
+	const gap, edge, signs = kit.Space3, kit.Space2, 16
 	times, room, who, state := float32(92), float32(86), float32(104), float32(134)
 	if width < 560 {
 		times, room, who, state = 66, 0, 0, 104
@@ -130,18 +131,18 @@ func columnsIn(width float32) logColumns {
 // put places an object in its column, in the middle of the height.
 func (s logSpan) put(o fyne.CanvasObject, width, height float32) {
 	m := o.MinSize()
-	place(o, s.x, (height-m.Height)/2, min(width, s.width), m.Height)
+	kit.Place(o, s.x, (height-m.Height)/2, min(width, s.width), m.Height)
 }
 
 // logHead is what stands over the columns.
-type logHead struct{ labels []*line }
+type logHead struct{ labels []*kit.Line }
 
 func newLogHead(u *UI) *logHead {
 	h := &logHead{}
 	for _, t := range []bridge.Text{
 		bridge.Say("Time"), bridge.Say("Room"), bridge.Say("Who"), bridge.Say("Message"), bridge.Say("Reply"),
 	} {
-		h.labels = append(h.labels, newLine(u.say(t), style{color: colorMuted, size: sizeSmall, bold: true}))
+		h.labels = append(h.labels, kit.NewLine(u.say(t), kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall, Bold: true}))
 	}
 	return h
 }
@@ -214,32 +215,32 @@ func (l *logLine) MinSize() fyne.Size { return fyne.NewSize(300, logHeight) }
 func (l *logLine) CreateRenderer() fyne.WidgetRenderer {
 	r := &logLineRenderer{
 		row:    l,
-		ground: newPanel(colorTint, "", 0),
-		time:   newLine("", style{color: colorMuted, size: sizeSmall, mono: true}),
-		sign:   newIcon("dot", colorText, 15),
-		room:   newLine("", style{}), who: newLine("", style{}), text: newLine("", style{}),
-		state: newPill(neutral),
+		ground: kit.NewPanel(kit.ColorTint, "", 0),
+		time:   kit.NewLine("", kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall, Mono: true}),
+		sign:   kit.NewIcon("dot", kit.ColorText, 15),
+		room:   kit.NewLine("", kit.Style{}), who: kit.NewLine("", kit.Style{}), text: kit.NewLine("", kit.Style{}),
+		state: kit.NewPill(kit.Neutral),
 	}
-	r.objects = []fyne.CanvasObject{r.ground, r.time, r.sign, r.room, r.who, r.text, r.state}
+	r.Children = []fyne.CanvasObject{r.ground, r.time, r.sign, r.room, r.who, r.text, r.state}
 	r.paint()
 	return r
 }
 
 type logLineRenderer struct {
-	renderer
+	kit.Renderer
 	row             *logLine
-	ground          *panel
-	time            *line
-	sign            *icon
-	room, who, text *line
-	state           *pill
+	ground          *kit.Panel
+	time            *kit.Line
+	sign            *kit.Icon
+	room, who, text *kit.Line
+	state           *kit.Pill
 }
 
 func (r *logLineRenderer) MinSize() fyne.Size { return r.row.MinSize() }
 
 func (r *logLineRenderer) Layout(size fyne.Size) {
 	const line = 1 // between two rows, in the middle of the gap
-	place(r.ground, 0, -(logPitch-logHeight-line)/2, size.Width, logPitch-line)
+	kit.Place(r.ground, 0, -(logPitch-logHeight-line)/2, size.Width, logPitch-line)
 	c := columnsIn(size.Width)
 	c.time.put(r.time, c.time.width, size.Height)
 	c.sign.put(r.sign, c.sign.width, size.Height)
@@ -247,7 +248,7 @@ func (r *logLineRenderer) Layout(size fyne.Size) {
 	c.room.put(r.room, c.room.width, size.Height)
 	r.who.Hidden = c.who.width == 0
 	c.who.put(r.who, c.who.width, size.Height)
-	r.text.set(r.row.words(c.who.width == 0))
+	r.text.Set(r.row.words(c.who.width == 0))
 	c.text.put(r.text, c.text.width, size.Height)
 	c.state.put(r.state, r.state.MinSize().Width, size.Height)
 }
@@ -266,23 +267,23 @@ func (r *logLineRenderer) paint() {
 	chosen := p.selected != nil && p.selected.seq == row.seq
 	r.ground.Hidden = !chosen && !r.row.hovered
 	if chosen {
-		r.ground.set(colorAccentGround, "")
+		r.ground.Set(kit.ColorAccentBackground, "")
 	} else {
-		r.ground.set(colorTint, "")
+		r.ground.Set(kit.ColorTint, "")
 	}
-	r.time.set(p.shortTime(e.Time))
+	r.time.Set(p.shortTime(e.Time))
 	name, color := signIcon(row.sign())
-	r.sign.set(name, color)
+	r.sign.Set(name, color)
 
-	r.room.set(orDash(e.Room.Token, e.Room.String()))
+	r.room.Set(orDash(e.Room.Token, e.Room.String()))
 	switch {
 	case row.sign() == signOut:
-		r.who.set("Perch")
+		r.who.Set("Perch")
 	default:
-		r.who.set(orDash(e.Actor.ID, e.Actor.String()))
+		r.who.Set(orDash(e.Actor.ID, e.Actor.String()))
 	}
 	state, t := row.state(p.u.now(), p.u.snapshot.Held)
-	r.state.set(p.u.say(state), t)
+	r.state.Set(p.u.say(state), t)
 	if row.fate == fateWorking {
 		p.ages = true
 	}
@@ -290,11 +291,11 @@ func (r *logLineRenderer) paint() {
 
 // words returns what stands in the column of the message; named says that the
 // person stands there, too.
-func (l *logLine) words(named bool) (string, style) {
+func (l *logLine) words(named bool) (string, kit.Style) {
 	if l.row == nil {
-		return "", style{}
+		return "", kit.Style{}
 	}
-	text := l.row.words(l.page.u.say)
+	text := l.row.words(l.page.u.kit.Say)
 	switch l.row.sign() {
 	case signIn:
 		if named {
@@ -302,11 +303,11 @@ func (l *logLine) words(named bool) (string, style) {
 		}
 	case signOut:
 	case signRefused:
-		return excerpt(capital(text), maxWordsShown), style{color: colorMuted}
+		return excerpt(capital(text), maxWordsShown), kit.Style{Color: kit.ColorMuted}
 	default:
 		text = capital(text)
 	}
-	return excerpt(text, maxWordsShown), style{}
+	return excerpt(text, maxWordsShown), kit.Style{}
 }
 
 // capital returns s with a capital at its beginning.
@@ -333,17 +334,17 @@ func orDash(id, name string) string {
 func signIcon(s sign) (name string, color fyne.ThemeColorName) {
 	switch s {
 	case signIn:
-		return "arrow-in", colorText
+		return "arrow-in", kit.ColorText
 	case signOut:
-		return "arrow-out", colorText
+		return "arrow-out", kit.ColorText
 	case signRefused:
-		return "refused", colorText
+		return "refused", kit.ColorText
 	case signWarn:
-		return "bang", colorWarn
+		return "bang", kit.ColorWarn
 	case signError:
-		return "cross", colorBad
+		return "cross", kit.ColorBad
 	default:
-		return "dot", colorText
+		return "dot", kit.ColorText
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"perch/bridge"
+	"perch/ui/kit"
 )
 
 // logRow is one line of the log: a message with what became of it, or another
@@ -186,58 +187,58 @@ func (r *logRow) fateAt(now time.Time, held bool) fate {
 }
 
 // state returns the state of a row in a word or two.
-func (r *logRow) state(now time.Time, held bool) (bridge.Text, tone) {
+func (r *logRow) state(now time.Time, held bool) (bridge.Text, kit.Tone) {
 	switch r.fateAt(now, held) {
 	case fateWorking:
-		return bridge.Say("working %s", wholeSeconds(now.Sub(r.event.Time))), neutral
+		return bridge.Say("working %s", wholeSeconds(now.Sub(r.event.Time))), kit.Neutral
 	case fateSending:
-		return bridge.Say("sending"), neutral
+		return bridge.Say("sending"), kit.Neutral
 	case fateRetrying:
-		return bridge.Say("trying again"), warn
+		return bridge.Say("trying again"), kit.Warn
 	case fateHeld:
-		return bridge.Say("%s held", "401"), bad
+		return bridge.Say("%s held", "401"), kit.Bad
 	case fateSlowed:
-		return bridge.Say("%s held", "429"), warn
+		return bridge.Say("%s held", "429"), kit.Warn
 	case fateSent:
 		if d := r.waited(); d > 0 {
-			return bridge.Say("sent %s", duration(d)), ok
+			return bridge.Say("sent %s", kit.FormatDuration(d)), kit.OK
 		}
-		return bridge.Say("sent"), ok
+		return bridge.Say("sent"), kit.OK
 	case fateSilent:
-		return bridge.Say("no reply"), neutral
+		return bridge.Say("no reply"), kit.Neutral
 	case fateKept:
-		return bridge.Say("for the record"), neutral
+		return bridge.Say("for the record"), kit.Neutral
 	case fatePassed:
-		return bridge.Say("handed on"), ok
+		return bridge.Say("handed on"), kit.OK
 	case fateFailed:
-		return bridge.Say("failed"), bad
+		return bridge.Say("failed"), kit.Bad
 	case fateGivenUp:
-		return bridge.Say("given up"), bad
+		return bridge.Say("given up"), kit.Bad
 	case fateNone:
 	}
 	return r.eventState()
 }
 
 // eventState returns the state of a row that is no message which is answered.
-func (r *logRow) eventState() (bridge.Text, tone) {
+func (r *logRow) eventState() (bridge.Text, kit.Tone) {
 	e := r.event
 	switch {
 	case e.Level == slog.LevelWarn && e.Stage == bridge.StageIntake && e.Code == bridge.CodeUnavailable:
-		return bridge.Say("not taken"), warn
+		return bridge.Say("not taken"), kit.Warn
 	case e.Level == slog.LevelWarn && e.Stage == bridge.StageWebhook && e.Code == bridge.CodeUnauthorized:
-		return bridge.Say("%s", "401"), bad
+		return bridge.Say("%s", "401"), kit.Bad
 	case e.Level == slog.LevelWarn && e.Stage == bridge.StageWebhook && e.Code == bridge.CodeThrottled:
-		return bridge.Say("%s", "429"), warn
+		return bridge.Say("%s", "429"), kit.Warn
 	case r.sign() == signRefused:
-		return bridge.Say("refused"), warn
+		return bridge.Say("refused"), kit.Warn
 	case r.sign() == signOut:
-		return bridge.Say("sent"), ok
+		return bridge.Say("sent"), kit.OK
 	case e.Level >= slog.LevelError:
-		return stageName(e.Stage), bad
+		return stageName(e.Stage), kit.Bad
 	case e.Level >= slog.LevelWarn:
-		return stageName(e.Stage), warn
+		return stageName(e.Stage), kit.Warn
 	default:
-		return stageName(e.Stage), neutral
+		return stageName(e.Stage), kit.Neutral
 	}
 }
 
@@ -765,7 +766,7 @@ func (v *logView) newestAt(i int) *logRow { return v.rows[len(v.rows)-1-i] }
 // wholeSeconds returns a time for a person without parts of seconds.
 func wholeSeconds(d time.Duration) string {
 	if d >= time.Minute {
-		return duration(d)
+		return kit.FormatDuration(d)
 	}
 	return strconv.Itoa(int(max(d, 0).Seconds())) + " s"
 }

@@ -20,6 +20,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"perch/bridge"
+	"perch/ui/kit"
+	"perch/ui/kit/kittest"
 )
 
 // openLog opens a window at the log, with what is in the journal, when it is
@@ -64,15 +66,15 @@ func (x *tested) lines() []string {
 		text string
 	}
 	var all []at
-	for _, o := range shownObjects(x.window.Canvas().Content()) {
+	for _, o := range kittest.VisibleObjects(x.window.Canvas().Content()) {
 		l, is := o.(*logLine)
 		if !is || l.row == nil {
 			continue
 		}
 		var words []string
-		for _, o := range shownObjects(l) {
-			if w, is := o.(*line); is && w.text != "" {
-				words = append(words, w.text)
+		for _, o := range kittest.VisibleObjects(l) {
+			if w, is := o.(*kit.Line); is && w.Text != "" {
+				words = append(words, w.Text)
 			}
 		}
 		all = append(all, at{x.app.Driver().AbsolutePositionForObject(l).Y, strings.Join(words, " ")})
@@ -125,12 +127,12 @@ func TestLog(t *testing.T) {
 		x.shoot("log-" + name)
 		x.window.Resize(fyne.NewSize(540, 350)) // as at twice the size
 		x.shoot("log-narrow-details-" + name)
-		x.pages[PageLog].(*logPage).body.scroll.ScrollToTop()
+		x.pages[PageLog].(*logPage).body.Scroll.ScrollToTop()
 		x.shoot("log-narrow-" + name)
 		if name == "light" {
 			x.golden("log-narrow")
 		}
-		for _, o := range shownObjects(x.pages[PageLog].object()) {
+		for _, o := range kittest.VisibleObjects(x.pages[PageLog].object()) {
 			if right := x.app.Driver().AbsolutePositionForObject(o).X + o.Size().Width; right > 541 && o.Size().Width > 0 {
 				t.Errorf("%T ends at %v, outside the window", o, right)
 			}
@@ -401,7 +403,7 @@ func TestLogWithoutEvents(t *testing.T) {
 	x.fake.change(func(b *fakeBackend) { b.snapshot.State = bridge.StatePaused })
 	x.tickNow()
 	x.reads("Perch is paused: it takes no messages until you resume it.")
-	test.Tap(find(x, func(b *button) bool { return b.text == "Practice" }))
+	test.Tap(find(x, func(b *kit.Button) bool { return b.Text == "Practice" }))
 	if x.current != PagePractice {
 		t.Error("Practice does not lead there")
 	}

@@ -8,89 +8,90 @@ import (
 	"fyne.io/fyne/v2"
 
 	"perch/bridge"
+	"perch/ui/kit"
 )
 
 // overview is the bot at a glance: where it is reached, how much it has had to
 // do, and what is wrong.
 type overview struct {
 	u    *UI
-	body *scroller
+	body *kit.Scroller
 
-	start   *card // what to do first; while nothing is set up
-	trouble *card // why the bot does not run as it should
-	detail  *prose
-	fix     *fixes
-	retry   *button
+	start   *kit.Card // what to do first; while nothing is set up
+	trouble *kit.Card // why the bot does not run as it should
+	detail  *kit.Prose
+	fix     *kit.Fixes
+	retry   *kit.Button
 
 	install *installation // while Talk has the bot at another address
 
-	address *card // where Nextcloud reaches the bot
-	url     *codeLine
-	noURL   *prose
-	tunnel  *pill
-	tunnels *prose // why the tunnel is not online
-	mend    *fixes
+	address *kit.Card // where Nextcloud reaches the bot
+	url     *kit.CodeLine
+	noURL   *kit.Prose
+	tunnel  *kit.Pill
+	tunnels *kit.Prose // why the tunnel is not online
+	mend    *kit.Fixes
 
 	figures                             *fyne.Container
-	received, answered, refused, failed *figure
+	received, answered, refused, failed *kit.Figure
 
-	traffic *card
-	chart   *barChart
+	traffic *kit.Card
+	chart   *kit.BarChart
 	bars    *fyne.Container
-	quiet   *emptyState
+	quiet   *kit.EmptyState
 
-	problem *card // the last one
-	what    *prose
-	remedy  *fixes
+	problem *kit.Card // the last one
+	what    *kit.Prose
+	remedy  *kit.Fixes
 }
 
 func newOverview(u *UI) *overview {
 	o := &overview{u: u}
-	examine := func() *button { return u.smallButton(bridge.Say("Run doctor"), u.RunDoctor) }
+	examine := func() *kit.Button { return u.kit.SmallButton(bridge.Say("Run doctor"), u.RunDoctor) }
 
-	o.start = u.card(
+	o.start = u.kit.Card(
 		bridge.Say("First steps"),
-		newProse(part{u.say(bridge.Say("Perch answers in Nextcloud Talk for you. It needs to know your server and whom it may answer; that takes about five minutes.")), style{}}),
-		flow(
-			space3,
-			u.primary(bridge.Say("Set up…"), func() { u.Show(PageWelcome) }),
-			u.button(bridge.Say("Try it without a server"), func() { u.Show(PagePractice) }),
+		kit.NewProse(kit.NewPart(u.say(bridge.Say("Perch answers in Nextcloud Talk for you. It needs to know your server and whom it may answer; that takes about five minutes.")), kit.Style{})),
+		kit.Flow(
+			kit.Space3,
+			u.kit.PrimaryButton(bridge.Say("Set up…"), func() { u.Show(PageWelcome) }),
+			u.kit.Button(bridge.Say("Try it without a server"), func() { u.Show(PagePractice) }),
 		),
 	)
 
-	o.detail, o.retry = newProse(), u.smallButton(bridge.Say("Try again"), func() { u.ask(u.backend.Retry) })
-	o.retry.setKind(primaryButton)
-	o.fix = u.fixes(o.retry, examine())
-	o.trouble = u.card(bridge.Text{}, o.detail, o.fix)
+	o.detail, o.retry = kit.NewProse(), u.kit.SmallButton(bridge.Say("Try again"), func() { u.ask(u.backend.Retry) })
+	o.retry.SetKind(kit.PrimaryButton)
+	o.fix = u.kit.Fixes(o.retry, examine())
+	o.trouble = u.kit.Card(bridge.Text{}, o.detail, o.fix)
 
 	o.install = newInstallation(u)
 
-	o.tunnel, o.url = newPill(neutral), u.codeLine("", false)
-	o.url.lead(o.tunnel)
-	o.noURL, o.tunnels, o.mend = newProse(), newProse(), u.fixes()
-	o.address = u.card(bridge.Say("Nextcloud reaches this bot at"), o.url, o.noURL, o.tunnels, o.mend)
+	o.tunnel, o.url = kit.NewPill(kit.Neutral), u.kit.CodeLine("", false)
+	o.url.Insert(o.tunnel)
+	o.noURL, o.tunnels, o.mend = kit.NewProse(), kit.NewProse(), u.kit.Fixes()
+	o.address = u.kit.Card(bridge.Say("Nextcloud reaches this bot at"), o.url, o.noURL, o.tunnels, o.mend)
 
-	o.received = u.figure(bridge.Say("Received, last hour"))
-	o.answered = u.figure(bridge.Say("Answered"))
-	o.refused = u.figure(bridge.Say("Refused"))
-	o.failed = u.figure(bridge.Say("Failed"))
-	o.figures = grid(14, 150, o.received, o.answered, o.refused, o.failed)
+	o.received = u.kit.Figure(bridge.Say("Received, last hour"))
+	o.answered = u.kit.Figure(bridge.Say("Answered"))
+	o.refused = u.kit.Figure(bridge.Say("Refused"))
+	o.failed = u.kit.Figure(bridge.Say("Failed"))
+	o.figures = kit.Grid(14, 150, o.received, o.answered, o.refused, o.failed)
 
-	o.chart = newBarChart(len(bridge.Hour{}.Bars))
-	ago := newLine(u.say(bridge.Say("an hour ago")), style{color: colorMuted, size: sizeSmall})
-	now := newWhole(u.say(bridge.Say("now")), style{color: colorMuted, size: sizeSmall})
-	o.bars = column(6, o.chart, row(space2, 0, ago, now))
-	o.quiet = u.emptyState(
+	o.chart = kit.NewBarChart(len(bridge.Hour{}.Bars))
+	ago := kit.NewLine(u.say(bridge.Say("an hour ago")), kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall})
+	now := kit.NewFullLine(u.say(bridge.Say("now")), kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall})
+	o.bars = kit.Column(6, o.chart, kit.Row(kit.Space2, 0, ago, now))
+	o.quiet = u.kit.EmptyState(
 		"mailbox", bridge.Say("No messages yet"),
 		bridge.Say("Write to the bot in a conversation in which it is enabled, or try it here."),
-		u.button(bridge.Say("Practice"), func() { u.Show(PagePractice) }),
+		u.kit.Button(bridge.Say("Practice"), func() { u.Show(PagePractice) }),
 	)
-	o.traffic = u.card(bridge.Say("Messages, last hour"), o.bars, o.quiet)
+	o.traffic = u.kit.Card(bridge.Say("Messages, last hour"), o.bars, o.quiet)
 
-	o.what, o.remedy = newProse(), u.fixes(examine())
-	o.problem = u.card(bridge.Text{}, o.what, o.remedy)
+	o.what, o.remedy = kit.NewProse(), u.kit.Fixes(examine())
+	o.problem = u.kit.Card(bridge.Text{}, o.what, o.remedy)
 
-	o.body = newScroller(inset(18, space5, column(
+	o.body = kit.NewScroller(kit.Inset(18, kit.Space5, kit.Column(
 		14, o.start, o.trouble, o.install, o.address, o.figures, o.traffic, o.problem,
 	)))
 	return o
@@ -110,17 +111,17 @@ func (o *overview) refresh(s bridge.Snapshot) {
 	o.showAddress(s)
 	o.showTraffic(s)
 	o.showProblem(s)
-	o.body.fit()
+	o.body.Fit()
 }
 
 // showTrouble says what is wrong and what to do about it, in full: the header
 // has a single line.
 func (o *overview) showTrouble(s bridge.Snapshot) {
-	title, detail, fix, t := s.Title, s.Detail, s.Fix, warn
+	title, detail, fix, t := s.Title, s.Detail, s.Fix, kit.Warn
 	visible := true
 	switch {
 	case s.State == bridge.StateFailed:
-		t = bad
+		t = kit.Bad
 	case s.State == bridge.StateDegraded:
 		// What has a card of its own is not said twice.
 		asProblem := o.u.say(detail) == o.u.say(s.Problem.Title) && !s.Problem.Time.IsZero()
@@ -135,67 +136,67 @@ func (o *overview) showTrouble(s bridge.Snapshot) {
 	o.trouble.Hidden = !visible
 	if visible {
 		o.retry.Hidden = !s.Held
-		o.trouble.setTitle(o.u.say(title), t)
-		o.detail.set(part{o.u.say(detail), style{}})
-		o.fix.set(fix)
+		o.trouble.SetTitle(o.u.say(title), t)
+		o.detail.Set(kit.NewPart(o.u.say(detail), kit.Style{}))
+		o.fix.Set(fix)
 	}
 }
 
 func (o *overview) showAddress(s bridge.Snapshot) {
 	o.address.Hidden = s.State == bridge.StateNew
 	o.url.Hidden = s.Address == ""
-	o.url.set(s.Address)
+	o.url.Set(s.Address)
 	o.noURL.Hidden = s.Address != ""
 	switch {
 	case s.Address != "":
 	case s.Local != "":
-		o.noURL.set(part{o.u.say(bridge.Say("No address is known yet. Perch listens at %s.", s.Local)), style{color: colorMuted}})
+		o.noURL.Set(kit.NewPart(o.u.say(bridge.Say("No address is known yet. Perch listens at %s.", s.Local)), kit.Style{Color: kit.ColorMuted}))
 	default:
-		o.noURL.set(part{o.u.say(bridge.Say("No address is known yet.")), style{color: colorMuted}})
+		o.noURL.Set(kit.NewPart(o.u.say(bridge.Say("No address is known yet.")), kit.Style{Color: kit.ColorMuted}))
 	}
 
 	off := s.Tunnel.Phase == "" || s.Tunnel.Phase == "off"
 	o.tunnel.Hidden = off
 	words, t := o.u.tunnelWords(s.Tunnel)
-	o.tunnel.set(words, t)
-	o.url.relayout()
+	o.tunnel.Set(words, t)
+	o.url.Relayout()
 	wrong := !off && s.Tunnel.Phase != "online" && !s.Tunnel.Reason.IsZero()
 	o.tunnels.Hidden = !wrong
 	o.mend.Hidden = !wrong || s.Tunnel.Hint.IsZero()
 	if wrong {
 		reason := o.u.say(s.Tunnel.Reason)
 		if !s.Tunnel.RetryAt.IsZero() {
-			reason += " " + o.u.say(bridge.Say("Next attempt at %s.", clock(s.Tunnel.RetryAt, true)))
+			reason += " " + o.u.say(bridge.Say("Next attempt at %s.", kit.FormatClock(s.Tunnel.RetryAt, true)))
 		}
-		o.tunnels.set(part{reason, style{}})
-		o.mend.set(s.Tunnel.Hint)
+		o.tunnels.Set(kit.NewPart(reason, kit.Style{}))
+		o.mend.Set(s.Tunnel.Hint)
 	}
 }
 
 // tunnelWords says how the tunnel is.
-func (k *kit) tunnelWords(t bridge.TunnelState) (words string, tone tone) {
+func (u *UI) tunnelWords(t bridge.TunnelState) (words string, tone kit.Tone) {
 	switch t.Phase {
 	case "online":
-		parts := []string{k.say(bridge.Say("tunnel online"))}
+		parts := []string{u.say(bridge.Say("tunnel online"))}
 		if t.Location != "" {
 			parts = append(parts, t.Location)
 		}
 		if t.Connections == 1 {
-			parts = append(parts, k.say(bridge.Say("1 connection")))
+			parts = append(parts, u.say(bridge.Say("1 connection")))
 		} else {
-			parts = append(parts, k.say(bridge.Say("%s connections", strconv.Itoa(t.Connections))))
+			parts = append(parts, u.say(bridge.Say("%s connections", strconv.Itoa(t.Connections))))
 		}
-		return strings.Join(parts, " · "), ok
+		return strings.Join(parts, " · "), kit.OK
 	case "requesting":
-		return k.say(bridge.Say("tunnel: asking for an address")), neutral
+		return u.say(bridge.Say("tunnel: asking for an address")), kit.Neutral
 	case "connecting":
-		return k.say(bridge.Say("tunnel connecting")), neutral
+		return u.say(bridge.Say("tunnel connecting")), kit.Neutral
 	case "reconnecting":
-		return k.say(bridge.Say("tunnel reconnecting")), warn
+		return u.say(bridge.Say("tunnel reconnecting")), kit.Warn
 	case "failed":
-		return k.say(bridge.Say("tunnel failed")), bad
+		return u.say(bridge.Say("tunnel failed")), kit.Bad
 	default:
-		return "", neutral
+		return "", kit.Neutral
 	}
 }
 
@@ -203,24 +204,24 @@ func (o *overview) showTraffic(s bridge.Snapshot) {
 	h := s.Hour
 	var notes []string
 	if s.Median > 0 {
-		notes = append(notes, o.u.say(bridge.Say("median %s", duration(s.Median))))
+		notes = append(notes, o.u.say(bridge.Say("median %s", kit.FormatDuration(s.Median))))
 	}
 	if s.Waiting > 0 {
 		notes = append(notes, o.u.say(bridge.Say("%s waiting", strconv.Itoa(s.Waiting))))
 	}
-	failed := neutral
+	failed := kit.Neutral
 	if h.Failed > 0 {
-		failed = bad
+		failed = kit.Bad
 	}
-	o.received.set(number(h.Received), "", neutral)
-	o.answered.set(number(h.Answered), strings.Join(notes, " · "), neutral)
-	o.refused.set(number(h.Refused), "", neutral)
-	o.failed.set(number(h.Failed), "", failed)
+	o.received.Set(kit.FormatNumber(h.Received), "", kit.Neutral)
+	o.answered.Set(kit.FormatNumber(h.Answered), strings.Join(notes, " · "), kit.Neutral)
+	o.refused.Set(kit.FormatNumber(h.Refused), "", kit.Neutral)
+	o.failed.Set(kit.FormatNumber(h.Failed), "", failed)
 
 	o.traffic.Hidden = s.State == bridge.StateNew
 	never := s.Last.ReceivedAt.IsZero() && h.Received == 0
 	o.quiet.Hidden, o.bars.Hidden = !never, never
-	o.chart.set(h.Bars[:])
+	o.chart.Set(h.Bars[:])
 }
 
 func (o *overview) showProblem(s bridge.Snapshot) {
@@ -229,9 +230,9 @@ func (o *overview) showProblem(s bridge.Snapshot) {
 	if p.Time.IsZero() {
 		return
 	}
-	o.problem.setTitle(o.u.say(bridge.Say("Last problem · %s", o.u.when(p.Time))), warn)
-	o.what.set(part{sentence(o.u.say(p.Title)), style{bold: true}}, part{" " + sentence(o.u.say(p.Reason)), style{color: colorMuted}})
-	o.remedy.set(p.Hint)
+	o.problem.SetTitle(o.u.say(bridge.Say("Last problem · %s", o.u.when(p.Time))), kit.Warn)
+	o.what.Set(kit.NewPart(kit.Sentence(o.u.say(p.Title)), kit.Style{Bold: true}), kit.NewPart(" "+kit.Sentence(o.u.say(p.Reason)), kit.Style{Color: kit.ColorMuted}))
+	o.remedy.Set(p.Hint)
 }
 
 // needsInstall says if Talk has the bot at another address than it is at now.
@@ -242,21 +243,21 @@ func needsInstall(s bridge.Snapshot) bool {
 // installation is a card that says that the bot is to be installed anew, and
 // how.
 type installation struct {
-	*card
+	*kit.Card
 	u        *UI
-	words    *prose
+	words    *kit.Prose
 	kinds    *fyne.Container // of servers
-	code     *codeLine
+	code     *kit.CodeLine
 	commands []bridge.Commands
 	taken    int
 	asked    string // what address the commands were asked for
 }
 
 func newInstallation(u *UI) *installation {
-	i := &installation{u: u, words: newProse(), kinds: layers()}
-	i.code = u.secretCode("", bridge.Say("Copy with secret"), func() string { return i.commands[i.taken].Lines })
-	i.card = u.card(bridge.Text{}, i.words, i.kinds, i.code)
-	i.setTitle(u.say(bridge.Say("The bot must be installed anew")), warn)
+	i := &installation{u: u, words: kit.NewProse(), kinds: kit.Layers()}
+	i.code = u.kit.SecretCode("", bridge.Say("Copy with secret"), func() string { return i.commands[i.taken].Lines })
+	i.Card = u.kit.Card(bridge.Text{}, i.words, i.kinds, i.code)
+	i.SetTitle(u.say(bridge.Say("The bot must be installed anew")), kit.Warn)
 	i.Hidden = true
 	return i
 }
@@ -269,7 +270,7 @@ func (i *installation) refresh(s bridge.Snapshot) {
 		i.asked = ""
 		return
 	}
-	i.words.set(part{i.u.say(bridge.Say("Talk sends messages to %[1]s, but the bot is at %[2]s now. Type this on the server:", s.Installed, s.Address)), style{}})
+	i.words.Set(kit.NewPart(i.u.say(bridge.Say("Talk sends messages to %[1]s, but the bot is at %[2]s now. Type this on the server:", s.Installed, s.Address)), kit.Style{}))
 	if i.asked == s.Address {
 		return
 	}
@@ -301,8 +302,8 @@ func (i *installation) show(commands []bridge.Commands) {
 	if len(names) == 0 {
 		return
 	}
-	kinds := i.u.choicePills(names, i.take)
-	kinds.set(i.taken)
+	kinds := i.u.kit.ChoicePills(names, i.take)
+	kinds.Set(i.taken)
 	i.kinds.Objects = []fyne.CanvasObject{kinds}
 	i.code.Show()
 	i.take(i.taken)
@@ -311,7 +312,7 @@ func (i *installation) show(commands []bridge.Commands) {
 // take shows the commands for one kind of server.
 func (i *installation) take(kind int) {
 	i.taken = kind
-	i.code.set(i.commands[kind].Shown)
-	i.relayout()
+	i.code.Set(i.commands[kind].Shown)
+	i.Relayout()
 	i.u.poke()
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"perch/bridge"
+	"perch/ui/kit"
+	"perch/ui/kit/kittest"
 )
 
 func TestOverview(t *testing.T) {
@@ -50,7 +52,7 @@ func TestOverviewInLittleSpace(t *testing.T) {
 		x.golden("overview-narrow-" + name)
 		x.shoot("overview-narrow-" + name)
 		body := x.pages[PageOverview].object()
-		for _, o := range shownObjects(body) {
+		for _, o := range kittest.VisibleObjects(body) {
 			if right := x.app.Driver().AbsolutePositionForObject(o).X + o.Size().Width; right > 541 && o.Size().Width > 0 {
 				t.Errorf("%T ends at %v, outside the window", o, right)
 			}
@@ -70,8 +72,8 @@ func TestHeldRepliesAreTriedAgain(t *testing.T) {
 	}
 	x.fake.change(func(b *fakeBackend) { b.snapshot = newFake().snapshot })
 	x.tickNow()
-	for _, o := range shownObjects(x.Content()) {
-		if b, ok := o.(*button); ok && b.text == "Try again" {
+	for _, o := range kittest.VisibleObjects(x.Content()) {
+		if b, ok := o.(*kit.Button); ok && b.Text == "Try again" {
 			t.Error("there is nothing to try again")
 		}
 	}
@@ -87,7 +89,7 @@ func TestBotToBeInstalledAnew(t *testing.T) {
 	commands, err := x.fake.Occ(t.Context(), x.fake.config, x.fake.secrets[bridge.WebhookSecret])
 	must(t, err)
 	x.reads(commands[0].Shown)
-	test.Tap(find(x, func(o *option) bool { return o.title.text == "Docker" }))
+	test.Tap(find(x, func(o *kit.Option) bool { return o.Title.Text == "Docker" }))
 	x.reads(commands[1].Shown)
 	test.Tap(x.buttonOf("Copy with secret"))
 	if got := x.app.Clipboard().Content(); got != commands[1].Lines {
@@ -145,7 +147,7 @@ func TestOverviewOfANewPerch(t *testing.T) {
 	x.press(fyne.KeyEscape)
 	x.golden("overview-new")
 	x.shoot("overview-new")
-	test.Tap(find(x, func(b *button) bool { return b.text == "Set up…" && b.Visible() }))
+	test.Tap(find(x, func(b *kit.Button) bool { return b.Text == "Set up…" && b.Visible() }))
 	if x.current != PageWelcome {
 		t.Error("the first steps cannot be found again")
 	}
@@ -158,7 +160,7 @@ func TestOverviewWithoutMessages(t *testing.T) {
 	x := open(t, b)
 	x.reads("No messages yet")
 	x.shoot("overview-quiet")
-	test.Tap(find(x, func(b *button) bool { return b.text == "Practice" }))
+	test.Tap(find(x, func(b *kit.Button) bool { return b.Text == "Practice" }))
 	if x.current != PagePractice {
 		t.Error("Practice does not lead there")
 	}

@@ -13,6 +13,7 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/config"
+	"perch/ui/kit"
 )
 
 // practicePage is a chat with the bot on a Talk server inside Perch, as a
@@ -22,14 +23,14 @@ type practicePage struct {
 	u      *UI
 	body   *fyne.Container
 	talk   *talk
-	person *dropdown
-	room   *dropdown
+	person *kit.Dropdown
+	room   *kit.Dropdown
 	as, in *fyne.Container // person and room, framed
 	input  *messageEntry
-	send   *button
-	clear  *button
-	quiet  *emptyState // nothing was said yet
-	broken *emptyState // the server could not start
+	send   *kit.Button
+	clear  *kit.Button
+	quiet  *kit.EmptyState // nothing was said yet
+	broken *kit.EmptyState // the server could not start
 
 	rehearsal *rehearsal // nil: none was begun
 	people    []bridge.Actor
@@ -53,24 +54,26 @@ const watchPause = 100 * time.Millisecond
 
 func newPractice(u *UI) *practicePage {
 	p := &practicePage{u: u, talk: newTalk(u)}
-	p.person = u.dropdown(nil, func(int) {})
-	p.room = u.dropdown(nil, func(int) { p.showLines(true) })
-	frame := func(d *dropdown) *fyne.Container { return layers(d, newPanel("", colorLine, radiusControl)) }
+	p.person = u.kit.Dropdown(nil, func(int) {})
+	p.room = u.kit.Dropdown(nil, func(int) { p.showLines(true) })
+	frame := func(d *kit.Dropdown) *fyne.Container {
+		return kit.Layers(d, kit.NewPanel("", kit.ColorLine, kit.RadiusControl))
+	}
 	p.as, p.in = frame(p.person), frame(p.room)
-	p.clear = u.button(bridge.Say("Clear"), p.clearAll)
-	p.send = u.primary(bridge.Say("Send"), p.say)
+	p.clear = u.kit.Button(bridge.Say("Clear"), p.clearAll)
+	p.send = u.kit.PrimaryButton(bridge.Say("Send"), p.say)
 	p.input = newMessageEntry(u, bridge.Say("Say something to your bot"))
 	p.input.OnSubmitted = func(string) { p.say() }
-	p.quiet = u.emptyState(
+	p.quiet = u.kit.EmptyState(
 		"practice", bridge.Say("Say something to your bot"),
 		bridge.Say("It answers here as it would in Talk, with the handler of the settings. One of the people is not among the allowed users: see what becomes of that."),
 	)
-	p.broken = u.emptyState(
+	p.broken = u.kit.EmptyState(
 		"refused", bridge.Say("The practice server could not start"), bridge.Text{},
-		u.button(bridge.Say("Try again"), p.begin),
+		u.kit.Button(bridge.Say("Try again"), p.begin),
 	)
-	card := layers(newPanel(colorCard, colorLine, radiusCard), inset(2, 2, p.talk.body), p.quiet, p.broken)
-	foot := inset(14, 0, foldingRow(space2, 1, 160, p.in, p.input, p.send))
+	card := kit.Layers(kit.NewPanel(kit.ColorCard, kit.ColorLine, kit.RadiusCard), kit.Inset(2, 2, p.talk.body), p.quiet, p.broken)
+	foot := kit.Inset(14, 0, kit.FoldingRow(kit.Space2, 1, 160, p.in, p.input, p.send))
 	p.body = container.New(practiceLayout{p.talk}, card, foot)
 	p.update()
 	return p
@@ -88,7 +91,7 @@ func (p *practicePage) shown() {
 	case !reflect.DeepEqual(c.Handler, p.rehearsal.handler):
 		p.rehearsal.stop()
 		if p.talk.said() {
-			p.u.tell(ok, bridge.Say("The handler has changed, so practice begins anew with it."))
+			p.u.tell(kit.OK, bridge.Say("The handler has changed, so practice begins anew with it."))
 		}
 		p.begin()
 	case p.server() != nil:
@@ -97,13 +100,13 @@ func (p *practicePage) shown() {
 }
 
 func (p *practicePage) header() header {
-	h := header{status: statusOK, title: p.u.say(bridge.Say("Practice room"))}
+	h := header{status: kit.StatusOK, title: p.u.say(bridge.Say("Practice room"))}
 	switch host := p.u.snapshot.Server; {
 	case p.failure != nil:
-		h.status, h.detail = statusBad, p.u.say(bridge.TextOf(p.failure))
+		h.status, h.detail = kit.StatusBad, p.u.say(bridge.TextOf(p.failure))
 		return h
 	case p.server() == nil, p.clearing:
-		h.status, h.detail = statusBusy, p.u.say(bridge.Say("Starting a Talk server inside Perch…"))
+		h.status, h.detail = kit.StatusBusy, p.u.say(bridge.Say("Starting a Talk server inside Perch…"))
 	case host == "":
 		h.detail = p.u.say(bridge.Say("A Talk server inside Perch. Nothing here reaches a real one."))
 	default:
@@ -202,15 +205,15 @@ func (p *practicePage) enterRooms() {
 
 // options changes what there is to choose from, and how wide that is; the same
 // place in it stays selected.
-func options(d *dropdown, names []string) {
+func options(d *kit.Dropdown, names []string) {
 	selected := max(0, d.SelectedIndex())
 	d.Options, d.PlaceHolder = names, " "
 	for _, n := range names {
-		if textWidth(n, sizeText, fyne.TextStyle{}) > textWidth(d.PlaceHolder, sizeText, fyne.TextStyle{}) {
+		if textWidth(n, kit.SizeText, fyne.TextStyle{}) > textWidth(d.PlaceHolder, kit.SizeText, fyne.TextStyle{}) {
 			d.PlaceHolder = n
 		}
 	}
-	d.set(min(selected, len(names)-1))
+	d.Set(min(selected, len(names)-1))
 }
 
 func textWidth(s string, size fyne.ThemeSizeName, face fyne.TextStyle) float32 {
@@ -235,9 +238,9 @@ func (p *practicePage) update() {
 	if p.failure != nil {
 		hint := p.u.say(bridge.TextOf(p.failure))
 		if more := bridge.HintOf(p.failure); !more.IsZero() {
-			hint = sentence(hint) + " " + p.u.say(more)
+			hint = kit.Sentence(hint) + " " + p.u.say(more)
 		}
-		p.broken.set(p.broken.title.text, hint)
+		p.broken.Set(p.broken.Title.Text, hint)
 	}
 	p.quiet.Hidden = !ready || p.talk.said()
 	p.body.Refresh()
@@ -331,30 +334,30 @@ type practiceLayout struct{ talk *talk }
 // Layout implements fyne.Layout. The newest line stays in view.
 func (l practiceLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
 	const top, bottom = 18, 4
-	width := max(0, size.Width-2*space5)
-	foot := heightFor(objects[1], width)
+	width := max(0, size.Width-2*kit.Space5)
+	foot := kit.HeightFor(objects[1], width)
 	atEnd := l.talk.atEnd()
-	place(objects[0], space5, top, width, max(0, size.Height-top-foot-bottom))
+	kit.Place(objects[0], kit.Space5, top, width, max(0, size.Height-top-foot-bottom))
 	if atEnd {
 		l.talk.toEnd()
 	}
-	place(objects[1], space5, size.Height-foot-bottom, width, foot)
+	kit.Place(objects[1], kit.Space5, size.Height-foot-bottom, width, foot)
 }
 
 // MinSize implements fyne.Layout.
 func (practiceLayout) MinSize(objects []fyne.CanvasObject) fyne.Size {
-	return fyne.NewSize(objects[1].MinSize().Width+2*space5, 200)
+	return fyne.NewSize(objects[1].MinSize().Width+2*kit.Space5, 200)
 }
 
 // messageEntry is a field to say something in; the arrow up brings back what was
 // said last.
 type messageEntry struct {
-	entry
+	kit.Entry
 	last string
 }
 
 func newMessageEntry(u *UI, placeholder bridge.Text) *messageEntry {
-	e := &messageEntry{entry: entry{k: u.kit}}
+	e := &messageEntry{Entry: kit.Entry{Kit: u.kit}}
 	e.PlaceHolder = u.say(placeholder)
 	e.ExtendBaseWidget(e)
 	return e
@@ -385,13 +388,13 @@ func (e *messageEntry) TypedKey(key *fyne.KeyEvent) {
 		e.put(e.last)
 		return
 	}
-	e.entry.TypedKey(key)
+	e.Entry.TypedKey(key)
 }
 
 // talk shows the lines of a room, the newest at the foot.
 type talk struct {
 	u       *UI
-	body    *scroller
+	body    *kit.Scroller
 	column  *fyne.Container
 	shown   map[lineKey]fyne.CanvasObject
 	working *fyne.Container
@@ -406,9 +409,9 @@ type lineKey struct {
 }
 
 func newTalk(u *UI) *talk {
-	t := &talk{u: u, column: column(10), shown: map[lineKey]fyne.CanvasObject{}}
+	t := &talk{u: u, column: kit.Column(10), shown: map[lineKey]fyne.CanvasObject{}}
 	t.working = remark("dots", u.say(bridge.Say("working…")))
-	t.body = newScroller(inset(12, 14, t.column))
+	t.body = kit.NewScroller(kit.Inset(12, 14, t.column))
 	return t
 }
 
@@ -432,7 +435,7 @@ func (t *talk) show(lines []bridge.Line, working bool) {
 	if working {
 		t.column.Add(t.working)
 	}
-	t.body.fit()
+	t.body.Fit()
 }
 
 // said says if there is anything.
@@ -441,11 +444,11 @@ func (t *talk) said() bool { return len(t.shown) > 0 }
 // atEnd says if the newest line is in view.
 func (t *talk) atEnd() bool {
 	const near = 24
-	s := t.body.scroll
+	s := t.body.Scroll
 	return s.Offset.Y+s.Size().Height >= s.Content.Size().Height-near
 }
 
-func (t *talk) toEnd() { t.body.scroll.ScrollToBottom() }
+func (t *talk) toEnd() { t.body.Scroll.ScrollToBottom() }
 
 // object returns what shows a line.
 func (t *talk) object(l bridge.Line) fyne.CanvasObject {
@@ -454,20 +457,20 @@ func (t *talk) object(l bridge.Line) fyne.CanvasObject {
 	}
 	about := t.u.when(l.Time)
 	if l.Bot && l.Took > 0 {
-		about = duration(l.Took)
+		about = kit.FormatDuration(l.Took)
 	}
 	return newBubble(l, l.Author.String()+" · "+about)
 }
 
 // remark is a line that nobody said.
 func remark(iconName, text string) *fyne.Container {
-	return row(6, 1, newIcon(iconName, colorMuted, 15), newProse(part{text, style{color: colorMuted, size: sizeSmall}}))
+	return kit.Row(6, 1, kit.NewIcon(iconName, kit.ColorMuted, 15), kit.NewProse(kit.NewPart(text, kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall})))
 }
 
 // bubble is what somebody said: the bot at the left, people at the right and
 // tinted, as wide as their words.
 type bubble struct {
-	composite
+	kit.Composite
 	people bool
 	words  float32 // how wide they are on one line
 	pill   fyne.CanvasObject
@@ -481,24 +484,24 @@ const (
 
 func newBubble(l bridge.Line, heading string) *bubble {
 	b := &bubble{people: !l.Bot}
-	ground, words := colorTint, fyne.CanvasObject(newMarkdown(l.Text))
+	ground, words := kit.ColorTint, fyne.CanvasObject(newMarkdown(l.Text))
 	if b.people {
-		ground, words = colorAccentGround, newProse(part{l.Text, style{}})
+		ground, words = kit.ColorAccentBackground, kit.NewProse(kit.NewPart(l.Text, kit.Style{}))
 		for part := range strings.SplitSeq(l.Text, "\n") {
-			b.words = max(b.words, textWidth(part, sizeText, fyne.TextStyle{}))
+			b.words = max(b.words, textWidth(part, kit.SizeText, fyne.TextStyle{}))
 		}
 	}
-	above := newWhole(heading, style{color: colorMuted, size: sizeSmall})
+	above := kit.NewFullLine(heading, kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall})
 	b.words = max(b.words, above.MinSize().Width)
-	objects := []fyne.CanvasObject{newPanel(ground, "", radiusCard), inset(bubbleAbove, bubbleSide, column(1, above, words))}
+	objects := []fyne.CanvasObject{kit.NewPanel(ground, "", kit.RadiusCard), kit.Inset(bubbleAbove, bubbleSide, kit.Column(1, above, words))}
 	if l.Reaction != "" {
-		b.pill = layers(
-			newPanel(colorTint, colorLine, pillHeight/2+1),
-			inset(0, 7, newStrut(0, pillHeight+2, newWhole(l.Reaction, style{}))),
+		b.pill = kit.Layers(
+			kit.NewPanel(kit.ColorTint, kit.ColorLine, kit.PillHeight/2+1),
+			kit.Inset(0, 7, kit.Strut(0, kit.PillHeight+2, kit.NewFullLine(l.Reaction, kit.Style{}))),
 		)
 		objects = append(objects, b.pill)
 	}
-	b.root = container.New(&bubbleLayout{bubble: b}, objects...)
+	b.Root = container.New(&bubbleLayout{bubble: b}, objects...)
 	b.ExtendBaseWidget(b)
 	return b
 }
@@ -518,10 +521,10 @@ func (l *bubbleLayout) measures(objects []fyne.CanvasObject, width float32) (w, 
 	if l.bubble.people {
 		w = min(w, l.bubble.words+2*bubbleSide+1)
 	}
-	return w, heightFor(objects[1], w)
+	return w, kit.HeightFor(objects[1], w)
 }
 
-func (l *bubbleLayout) heightFor(objects []fyne.CanvasObject, width float32) float32 {
+func (l *bubbleLayout) HeightFor(objects []fyne.CanvasObject, width float32) float32 {
 	_, h := l.measures(objects, width)
 	if l.bubble.pill != nil {
 		h += pillBelow
@@ -537,16 +540,16 @@ func (l *bubbleLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
 	if l.bubble.people {
 		x = size.Width - w
 	}
-	place(objects[0], x, 0, w, h)
-	place(objects[1], x, 0, w, h)
+	kit.Place(objects[0], x, 0, w, h)
+	kit.Place(objects[1], x, 0, w, h)
 	if pill := l.bubble.pill; pill != nil {
 		least := pill.MinSize()
-		place(pill, x+bubbleSide, h+pillBelow-least.Height, least.Width, least.Height)
+		kit.Place(pill, x+bubbleSide, h+pillBelow-least.Height, least.Width, least.Height)
 	}
 }
 
 // MinSize implements fyne.Layout.
 func (l *bubbleLayout) MinSize(objects []fyne.CanvasObject) fyne.Size {
 	const least = 120
-	return fyne.NewSize(least, l.heightFor(objects, max(l.width, least)))
+	return fyne.NewSize(least, l.HeightFor(objects, max(l.width, least)))
 }

@@ -8,6 +8,8 @@ import (
 	"fyne.io/fyne/v2"
 	"fyne.io/fyne/v2/container"
 	"fyne.io/fyne/v2/widget"
+
+	"perch/ui/kit"
 )
 
 // What a bot says is Markdown. Fyne's own rendering of it loads pictures from
@@ -277,7 +279,7 @@ func merged(a, b fyne.TextStyle) fyne.TextStyle {
 func newMarkdown(text string) *fyne.Container { return blocks(text, true) }
 
 func blocks(text string, quotes bool) *fyne.Container {
-	all, items := column(space1+2), column(1)
+	all, items := kit.Column(kit.Space1+2), kit.Column(1)
 	for _, b := range blocksOf(text) {
 		var o fyne.CanvasObject
 		switch b.kind {
@@ -285,24 +287,24 @@ func blocks(text string, quotes bool) *fyne.Container {
 			if len(items.Objects) == 0 {
 				all.Add(items)
 			}
-			items.Add(hanging(float32(b.level)*space4, newWhole(b.marker, style{}), newSpans(b.text, style{})))
+			items.Add(hanging(float32(b.level)*kit.Space4, kit.NewFullLine(b.marker, kit.Style{}), newSpans(b.text, kit.Style{})))
 			continue
 		case heading:
-			o = newSpans(b.text, style{size: sizeTitle, bold: true})
+			o = newSpans(b.text, kit.Style{Size: kit.SizeTitle, Bold: true})
 		case quote:
-			o = newSpans(b.text, style{color: colorMuted})
+			o = newSpans(b.text, kit.Style{Color: kit.ColorMuted})
 			if quotes {
 				o = blocks(b.text, false)
 			}
-			o = hanging(0, newStrut(3, 0, newPanel(colorLine, "", 1.5)), o)
+			o = hanging(0, kit.Strut(3, 0, kit.NewPanel(kit.ColorLine, "", 1.5)), o)
 		case code:
-			o = layers(newPanel(colorCard, "", radiusControl), inset(space2, 10, newProse(part{b.text, style{size: sizeSmall, mono: true}})))
+			o = kit.Layers(kit.NewPanel(kit.ColorCard, "", kit.RadiusControl), kit.Inset(kit.Space2, 10, kit.NewProse(kit.NewPart(b.text, kit.Style{Size: kit.SizeSmall, Mono: true}))))
 		case rule:
-			o = newStrut(0, 1, newPanel(colorLine, "", 0))
+			o = kit.Strut(0, 1, kit.NewPanel(kit.ColorLine, "", 0))
 		case paragraph:
-			o = newSpans(b.text, style{})
+			o = newSpans(b.text, kit.Style{})
 		}
-		items = column(1)
+		items = kit.Column(1)
 		all.Add(o)
 	}
 	return all
@@ -320,8 +322,8 @@ func (l hangingLayout) left(mark fyne.CanvasObject) float32 {
 	return l.indent + mark.MinSize().Width + 6
 }
 
-func (l hangingLayout) heightFor(objects []fyne.CanvasObject, width float32) float32 {
-	return heightFor(objects[1], width-l.left(objects[0]))
+func (l hangingLayout) HeightFor(objects []fyne.CanvasObject, width float32) float32 {
+	return kit.HeightFor(objects[1], width-l.left(objects[0]))
 }
 
 // Layout implements fyne.Layout.
@@ -330,8 +332,8 @@ func (l hangingLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
 	if mark.Height == 0 {
 		mark.Height = size.Height
 	}
-	place(objects[0], l.indent, 0, mark.Width, mark.Height)
-	place(objects[1], left, 0, max(0, size.Width-left), size.Height)
+	kit.Place(objects[0], l.indent, 0, mark.Width, mark.Height)
+	kit.Place(objects[1], left, 0, max(0, size.Width-left), size.Height)
 }
 
 // MinSize implements fyne.Layout.
@@ -340,14 +342,14 @@ func (l hangingLayout) MinSize(objects []fyne.CanvasObject) fyne.Size {
 }
 
 // newSpans shows the text of a block.
-func newSpans(text string, s style) *prose {
-	p := newProse()
+func newSpans(text string, s kit.Style) *kit.Prose {
+	p := kit.NewProse()
 	for _, each := range spansOf(text) {
-		p.parts = append(p.parts, part{text: each.text})
-		p.rich.Segments = append(p.rich.Segments, &widget.TextSegment{Text: each.text, Style: widget.RichTextStyle{
-			ColorName: s.colorName(), SizeName: s.sizeName(), TextStyle: merged(s.face(), each.face), Inline: true,
+		p.Parts = append(p.Parts, kit.Part{Text: each.text})
+		p.Rich.Segments = append(p.Rich.Segments, &widget.TextSegment{Text: each.text, Style: widget.RichTextStyle{
+			ColorName: s.ColorName(), SizeName: s.SizeName(), TextStyle: merged(s.Face(), each.face), Inline: true,
 		}})
 	}
-	p.rich.Refresh()
+	p.Rich.Refresh()
 	return p
 }

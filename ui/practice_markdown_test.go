@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"perch/bridge"
+	"perch/ui/kit/kittest"
 )
 
 const everything = `# A heading
@@ -160,7 +161,7 @@ func TestMarkdownIsShown(t *testing.T) {
 	x.golden("practice-markdown")
 	x.shoot("practice-markdown")
 	x.reads("**as it is**\nshow me everything")
-	for _, o := range shownObjects(p.object()) {
+	for _, o := range kittest.VisibleObjects(p.object()) {
 		if rich, ok := o.(*widget.RichText); ok {
 			for _, s := range rich.Segments {
 				if _, ok := s.(*widget.TextSegment); !ok {

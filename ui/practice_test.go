@@ -20,6 +20,8 @@ import (
 	"perch/bridge/app"
 	"perch/bridge/config"
 	"perch/bridge/secret"
+	"perch/ui/kit"
+	"perch/ui/kit/kittest"
 )
 
 // practising opens the practice page and waits for its server.
@@ -72,12 +74,12 @@ func TestPracticeInLittleSpace(t *testing.T) {
 	x.window.Resize(fyne.NewSize(540, 350))
 	x.golden("practice-narrow")
 	x.shoot("practice-narrow")
-	for _, o := range shownObjects(p.object()) {
+	for _, o := range kittest.VisibleObjects(p.object()) {
 		if right := x.app.Driver().AbsolutePositionForObject(o).X + o.Size().Width; right > 541 && o.Size().Width > 0 {
 			t.Errorf("%T ends at %v, outside the window", o, right)
 		}
 	}
-	last := find(x, func(o *prose) bool { return strings.HasPrefix(o.text(), "not answered") })
+	last := find(x, func(o *kit.Prose) bool { return strings.HasPrefix(o.Text(), "not answered") })
 	if y := x.app.Driver().AbsolutePositionForObject(last).Y; y < headHeight || y > 290 {
 		t.Errorf("the newest line is at %v, out of view", y)
 	}
@@ -287,14 +289,14 @@ func TestPracticeFollowsTheNewest(t *testing.T) {
 		x.until("the lines", x.has("that was "+strconv.Itoa(n)))
 	}
 	add(20)
-	if !p.talk.atEnd() || p.talk.body.scroll.Offset.Y == 0 {
+	if !p.talk.atEnd() || p.talk.body.Scroll.Offset.Y == 0 {
 		t.Error("the newest line is out of view")
 	}
 	kept := p.talk.column.Objects[0]
-	p.talk.body.scroll.ScrollToOffset(fyne.NewPos(0, 40))
+	p.talk.body.Scroll.ScrollToOffset(fyne.NewPos(0, 40))
 	add(5)
-	if p.talk.body.scroll.Offset.Y != 40 {
-		t.Errorf("it is drawn away to %v", p.talk.body.scroll.Offset)
+	if p.talk.body.Scroll.Offset.Y != 40 {
+		t.Errorf("it is drawn away to %v", p.talk.body.Scroll.Offset)
 	}
 	if p.talk.column.Objects[0] != kept {
 		t.Error("what is shown already is made anew")

@@ -20,6 +20,8 @@ import (
 	"perch/bridge/journal"
 	"perch/bridge/practice"
 	"perch/bridge/secret"
+	"perch/ui/kit"
+	"perch/ui/kit/kittest"
 )
 
 // realBackend is the program's own, without a desktop around it.
@@ -197,7 +199,7 @@ type real struct{ *tested }
 func openReal(t *testing.T, b Backend, variant fyne.ThemeVariant) real {
 	t.Helper()
 	a := test.NewTempApp(t)
-	a.Settings().SetTheme(fixedTheme{NewTheme(), variant})
+	a.Settings().SetTheme(kittest.FixedTheme{Theme: kit.NewTheme(), Variant: variant})
 	w := test.NewTempWindow(t, nil)
 	w.SetPadded(false)
 	x := real{&tested{t: t, app: a, window: w, queue: make(chan func(), 1000)}}
@@ -236,8 +238,8 @@ func (x real) has(want string) bool {
 	if slices.Contains(x.texts(), want) {
 		return true
 	}
-	for _, o := range shownObjects(x.window.Canvas().Content()) {
-		if e, ok := o.(*entry); ok && (e.Text == want || e.PlaceHolder == want) {
+	for _, o := range kittest.VisibleObjects(x.window.Canvas().Content()) {
+		if e, ok := o.(*kit.Entry); ok && (e.Text == want || e.PlaceHolder == want) {
 			return true
 		}
 		if e, ok := o.(*messageEntry); ok && e.PlaceHolder == want {

@@ -11,6 +11,7 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/config"
+	"perch/ui/kit"
 )
 
 // settingsPage is the form. What a person changes is kept until it is applied
@@ -18,45 +19,45 @@ import (
 type settingsPage struct {
 	*fieldset
 	u               *UI
-	body            *scroller
-	applying, undos *button
+	body            *kit.Scroller
+	applying, undos *kit.Button
 	visible, stale  bool // stale: not up to date
 
-	elsewhere *card // what is wrong in config.toml, and not to be seen in the form
-	wrong     *prose
-	mend      *fixes
+	elsewhere *kit.Card // what is wrong in config.toml, and not to be seen in the form
+	wrong     *kit.Prose
+	mend      *kit.Fixes
 
-	testing  *button
+	testing  *kit.Button
 	results  *testRows
 	masked   []*secretField
 	reaching *reachSection
 
 	install     *installer
-	installCard *card
-	steps       *button
+	installCard *kit.Card
+	steps       *kit.Button
 
 	handler *handlerSection
 }
 
 func newSettings(u *UI) *settingsPage {
 	p := &settingsPage{u: u, fieldset: &fieldset{editor: newEditor(u)}}
-	p.applying, p.undos = u.primary(bridge.Say("Apply"), p.save), u.button(bridge.Say("Revert"), p.undo)
+	p.applying, p.undos = u.kit.PrimaryButton(bridge.Say("Apply"), p.save), u.kit.Button(bridge.Say("Revert"), p.undo)
 
-	p.wrong, p.mend = newProse(), u.fixes()
-	p.elsewhere = u.card(bridge.Text{}, p.wrong, p.mend)
-	p.elsewhere.setTitle(u.say(bridge.Say("config.toml needs attention")), warn)
+	p.wrong, p.mend = kit.NewProse(), u.kit.Fixes()
+	p.elsewhere = u.kit.Card(bridge.Text{}, p.wrong, p.mend)
+	p.elsewhere.SetTitle(u.say(bridge.Say("config.toml needs attention")), kit.Warn)
 
 	nextcloud := p.nextcloud()
 	p.reaching = p.reach(true)
 	p.install = p.installer()
-	p.steps = u.smallButton(bridge.Say("Lead me through it…"), func() { u.Show(PageWelcome) })
-	p.installCard = u.card(bridge.Say("Install the bot on the server"), p.install, flow(space2, p.steps))
+	p.steps = u.kit.SmallButton(bridge.Say("Lead me through it…"), func() { u.Show(PageWelcome) })
+	p.installCard = u.kit.Card(bridge.Say("Install the bot on the server"), p.install, kit.Flow(kit.Space2, p.steps))
 	listen := p.text(
 		"webhook.listen", bridge.Say("Perch listens at"), bridge.Say("Host and port. 127.0.0.1 is this computer alone."),
 		asItIs("127.0.0.1:8460"), func(v *values) *string { return &v.Listen },
 	)
 	listen.typed = p.followListen
-	listener := column(
+	listener := kit.Column(
 		10, listen.field, p.text(
 			"webhook.path", bridge.Say("Path"), bridge.Say("What Talk posts to, at the end of the bot's address."),
 			asItIs("/nextcloud-talk"), func(v *values) *string { return &v.Path },
@@ -64,12 +65,12 @@ func newSettings(u *UI) *settingsPage {
 	)
 	p.handler = p.handlerSection()
 
-	p.body = newScroller(inset(18, space5, column(
+	p.body = kit.NewScroller(kit.Inset(18, kit.Space5, kit.Column(
 		14, p.elsewhere, nextcloud,
-		u.card(bridge.Say("How Nextcloud reaches this computer"), p.reaching),
+		u.kit.Card(bridge.Say("How Nextcloud reaches this computer"), p.reaching),
 		p.installCard,
-		u.card(bridge.Say("What answers"), p.handler),
-		u.card(bridge.Say("Listener"), listener),
+		u.kit.Card(bridge.Say("What answers"), p.handler),
+		u.kit.Card(bridge.Say("Listener"), listener),
 		p.program(),
 	)))
 	p.views = append(p.views, p.update)
@@ -78,8 +79,8 @@ func newSettings(u *UI) *settingsPage {
 }
 
 // nextcloud is the card of the server and who is answered there.
-func (p *settingsPage) nextcloud() *card {
-	p.testing, p.results = p.u.button(bridge.Say("Test"), p.test), p.testRows()
+func (p *settingsPage) nextcloud() *kit.Card {
+	p.testing, p.results = p.u.kit.Button(bridge.Say("Test"), p.test), p.testRows()
 	server := p.text(
 		serverKey, bridge.Say("Server address"), bridge.Text{},
 		asItIs("https://cloud.example.com"), func(v *values) *string { return &v.Server }, p.testing,
@@ -97,14 +98,14 @@ func (p *settingsPage) nextcloud() *card {
 		{string(config.Bot), bridge.Say("the bot")}, {string(config.User), bridge.Say("you, with the app token")},
 	}, func(v values) string { return string(v.ReplyAs) }, func(f *form, value string) { f.values.ReplyAs = config.ReplyAs(value) })
 	p.masked = append(p.masked, secret, token)
-	return p.u.card(
+	return p.u.kit.Card(
 		bridge.Say("Nextcloud"), server.field, p.results, users.field, secret.field, token.field, as.field,
 	)
 }
 
 // program is the card of Perch itself.
-func (p *settingsPage) program() *card {
-	return p.u.card(
+func (p *settingsPage) program() *kit.Card {
+	return p.u.kit.Card(
 		bridge.Say("This program"),
 		p.text(
 			"journal.keep", bridge.Say("The log keeps"), bridge.Say("30d, 12h or 90m: messages and events are forgotten after that."),
@@ -127,15 +128,15 @@ func (p *settingsPage) program() *card {
 // listenToSave makes Ctrl+S apply, also within a field.
 func (p *settingsPage) listenToSave() {
 	save := &desktop.CustomShortcut{KeyName: fyne.KeyS, Modifier: fyne.KeyModifierShortcutDefault}
-	others := p.u.shortcut
-	p.u.shortcut = func(s fyne.Shortcut) {
+	others := p.u.kit.Shortcut
+	p.u.kit.Shortcut = func(s fyne.Shortcut) {
 		if s.ShortcutName() != save.ShortcutName() {
 			others(s)
 		} else if p.u.current == PageSettings {
 			p.save()
 		}
 	}
-	p.u.window.Canvas().AddShortcut(save, p.u.shortcut)
+	p.u.window.Canvas().AddShortcut(save, p.u.kit.Shortcut)
 }
 
 func (p *settingsPage) object() fyne.CanvasObject { return p.body }
@@ -146,23 +147,23 @@ func (p *settingsPage) header() header {
 	place, err := p.place()
 	switch wrong, changes := len(p.checked.errors), p.checked.changes; {
 	case p.saving:
-		h.status, h.detail = statusBusy, p.u.say(bridge.Say("Saving…"))
+		h.status, h.detail = kit.StatusBusy, p.u.say(bridge.Say("Saving…"))
 	case wrong == 1:
-		h.status, h.detail = statusBad, p.u.say(bridge.Say("1 field needs attention. Nothing is saved before."))
+		h.status, h.detail = kit.StatusBad, p.u.say(bridge.Say("1 field needs attention. Nothing is saved before."))
 	case wrong > 1:
-		h.status, h.detail = statusBad, p.u.say(bridge.Say("%s fields need attention. Nothing is saved before.", strconv.Itoa(wrong)))
+		h.status, h.detail = kit.StatusBad, p.u.say(bridge.Say("%s fields need attention. Nothing is saved before.", strconv.Itoa(wrong)))
 	case len(p.lost) > 0:
-		h.status, h.detail = statusWarn, p.u.say(bridge.Say("config.toml needs attention."))
+		h.status, h.detail = kit.StatusWarn, p.u.say(bridge.Say("config.toml needs attention."))
 	case changes == 1:
-		h.status, h.detail = statusSkip, p.u.say(bridge.Say("1 change is not saved yet."))
+		h.status, h.detail = kit.StatusSkip, p.u.say(bridge.Say("1 change is not saved yet."))
 	case changes > 1:
-		h.status, h.detail = statusSkip, p.u.say(bridge.Say("%s changes are not saved yet.", strconv.Itoa(changes)))
+		h.status, h.detail = kit.StatusSkip, p.u.say(bridge.Say("%s changes are not saved yet.", strconv.Itoa(changes)))
 	case err != nil:
-		h.status, h.detail = statusWarn, p.u.say(bridge.Say("Saved. Secrets cannot be read: %s", sentence(p.u.say(bridge.TextOf(err)))))
+		h.status, h.detail = kit.StatusWarn, p.u.say(bridge.Say("Saved. Secrets cannot be read: %s", kit.Sentence(p.u.say(bridge.TextOf(err)))))
 	case place.IsZero():
-		h.status, h.detail = statusOK, p.u.say(bridge.Say("Saved."))
+		h.status, h.detail = kit.StatusOK, p.u.say(bridge.Say("Saved."))
 	default:
-		h.status, h.detail = statusOK, p.u.say(bridge.Say("Saved. Secrets are in %s.", p.u.say(place)))
+		h.status, h.detail = kit.StatusOK, p.u.say(bridge.Say("Saved. Secrets are in %s.", p.u.say(place)))
 	}
 	return h
 }
@@ -202,15 +203,15 @@ func (p *settingsPage) update() {
 	p.showElsewhere()
 
 	_, moved := p.address(p.checked.config, p.u.snapshot.Address)
-	stroke := neutral
+	stroke := kit.Neutral
 	if needsInstall(p.u.snapshot) || p.renewing() || moved && p.u.snapshot.Installed != "" && !p.checked.unreachable() {
-		stroke = warn
+		stroke = kit.Warn
 	}
-	p.installCard.setTitle(p.u.say(bridge.Say("Install the bot on the server")), stroke)
-	p.testing.enable(!p.tested.busy && p.checked.errors[serverKey].IsZero())
-	p.applying.enable(p.checked.ready() && !p.saving)
-	p.undos.enable(p.pending() && !p.saving)
-	p.body.fit()
+	p.installCard.SetTitle(p.u.say(bridge.Say("Install the bot on the server")), stroke)
+	p.testing.SetEnabled(!p.tested.busy && p.checked.errors[serverKey].IsZero())
+	p.applying.SetEnabled(p.checked.ready() && !p.saving)
+	p.undos.SetEnabled(p.pending() && !p.saving)
+	p.body.Fit()
 	p.u.refreshHeader()
 }
 
@@ -236,10 +237,10 @@ func (p *settingsPage) showElsewhere() {
 		lines = append(append(lines, unseen...), p.u.say(bridge.Say("This form does not show that. Mend it in %s", p.u.backend.ConfigFile())))
 	}
 	p.elsewhere.Hidden = len(lines) == 0
-	p.wrong.set(part{strings.Join(lines, "\n"), style{}})
-	p.mend.set(bridge.Say("%s", strings.Join(hints, "\n")))
+	p.wrong.Set(kit.NewPart(strings.Join(lines, "\n"), kit.Style{}))
+	p.mend.Set(bridge.Say("%s", strings.Join(hints, "\n")))
 	p.mend.Hidden = len(hints) == 0
-	p.elsewhere.relayout()
+	p.elsewhere.Relayout()
 }
 
 // isSeen reports whether a field shows the setting.
@@ -262,7 +263,7 @@ func (p *settingsPage) save() {
 // askInstall says that the bot must be installed anew, and leads to what to
 // type.
 func (p *settingsPage) askInstall() {
-	p.u.tell(warn, bridge.Say("The bot must be installed anew on the server."), p.u.smallButton(bridge.Say("Show what to type"), func() {
+	p.u.tell(kit.Warn, bridge.Say("The bot must be installed anew on the server."), p.u.kit.SmallButton(bridge.Say("Show what to type"), func() {
 		p.u.hideNotice()
 		p.u.Show(PageSettings)
 		p.u.reveal(p.installCard)

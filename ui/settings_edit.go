@@ -10,6 +10,7 @@ import (
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/bridge/doctor"
+	"perch/ui/kit"
 )
 
 // editor is the form with what the backend says and does about it. The settings
@@ -116,11 +117,11 @@ func (e *editor) edited() {
 // notify shows what has changed, and in the rail that there is something to
 // save.
 func (e *editor) notify() {
-	text, t := "", warn
+	text, t := "", kit.Warn
 	if e.pending() {
 		text = strconv.Itoa(e.checked.changes)
 		if len(e.checked.errors) > 0 {
-			t = bad
+			t = kit.Bad
 		}
 	}
 	e.u.badge(PageSettings, text, t)

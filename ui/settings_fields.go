@@ -11,11 +11,8 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/config"
+	"perch/ui/kit"
 )
-
-// AcceptsTab implements fyne.Tabbable: Tab goes on to the next field, also from
-// one of several lines.
-func (e *entry) AcceptsTab() bool { return false }
 
 // fieldset is the fields of a page that show an editor's form. What a person
 // changes goes into the form, and from there into the fields again.
@@ -27,16 +24,16 @@ type fieldset struct {
 
 // formRow is a field of the form.
 type formRow struct {
-	field  *field
-	key    string // of a setting, or the name of a secret
-	entry  *entry // can be nil
-	update func() // shows what the form has
-	typed  func() // what follows from what a person types; can be nil
-	tried  bool   // a person has been there
+	field  *kit.Field
+	key    string     // of a setting, or the name of a secret
+	entry  *kit.Entry // can be nil
+	update func()     // shows what the form has
+	typed  func()     // what follows from what a person types; can be nil
+	tried  bool       // a person has been there
 	within []fyne.CanvasObject
 
 	wrong string // what is shown as wrong or unwise
-	tone  tone
+	tone  kit.Tone
 }
 
 // hidden reports whether the row or what it is in cannot be seen.
@@ -53,19 +50,19 @@ func (s *fieldset) show() {
 }
 
 func (s *fieldset) mark(r *formRow) {
-	problem, t := s.checked.errors[r.key], bad
+	problem, t := s.checked.errors[r.key], kit.Bad
 	if problem.IsZero() {
-		problem, t = s.checked.warnings[r.key], warn
+		problem, t = s.checked.warnings[r.key], kit.Warn
 	}
 	if s.gentle && !r.tried && r.entry != nil && r.entry.Text == "" {
 		problem = bridge.Text{}
 	}
 	if r.key == bridge.AppToken && problem.IsZero() {
-		problem, t = s.refusedToken(), bad
+		problem, t = s.refusedToken(), kit.Bad
 	}
 	wrong := ""
 	if !problem.IsZero() {
-		wrong = sentence(s.u.say(problem))
+		wrong = kit.Sentence(s.u.say(problem))
 	}
 	if wrong == r.wrong && (t == r.tone || wrong == "") {
 		return
@@ -73,29 +70,20 @@ func (s *fieldset) mark(r *formRow) {
 	r.wrong, r.tone = wrong, t
 	if r.entry != nil {
 		var err error
-		if wrong != "" && t == bad {
+		if wrong != "" && t == kit.Bad {
 			err = errors.New(wrong)
 		}
-		r.entry.mark(err)
+		r.entry.Mark(err)
 	}
 	r.tell()
 }
 
 // tell shows what is wrong with the field, else what to know about it.
-func (r *formRow) tell() {
-	if r.wrong != "" {
-		r.field.show(r.wrong, r.tone.color())
-		return
-	}
-	r.field.show(r.field.hint, colorMuted)
-}
+func (r *formRow) tell() { r.field.SetNote(r.wrong, r.tone) }
 
 // know changes what to know about the field.
 func (r *formRow) know(hint bridge.Text) {
-	if text := r.field.k.say(hint); text != r.field.hint {
-		r.field.hint = text
-		r.tell()
-	}
+	r.field.SetHint(hint)
 }
 
 func (s *fieldset) add(r *formRow) *formRow {
@@ -106,7 +94,7 @@ func (s *fieldset) add(r *formRow) *formRow {
 // section puts things below each other; the fields among them count as hidden
 // with it.
 func (s *fieldset) section(objects ...fyne.CanvasObject) *fyne.Container {
-	box := column(10, objects...)
+	box := kit.Column(10, objects...)
 	for _, r := range s.rows {
 		if inside(box, r.field) {
 			r.within = append(r.within, box)
@@ -123,9 +111,9 @@ func inside(o, what fyne.CanvasObject) bool {
 
 // text returns a field to type a line into.
 func (s *fieldset) text(key string, label, hint, placeholder bridge.Text, at func(v *values) *string, more ...fyne.CanvasObject) *formRow {
-	e := s.u.entry(placeholder)
+	e := s.u.kit.Entry(placeholder)
 	r := s.add(&formRow{key: key, entry: e})
-	r.field = s.u.field(label, hint, append([]fyne.CanvasObject{e}, more...)...)
+	r.field = s.u.kit.Field(label, hint, append([]fyne.CanvasObject{e}, more...)...)
 	e.OnChanged = func(text string) {
 		*at(&s.values), r.tried = text, true
 		if r.typed != nil {
@@ -145,13 +133,13 @@ func (s *fieldset) area(key string, label, hint, placeholder bridge.Text, lines 
 }
 
 // several makes an entry one of several lines.
-func several(e *entry, lines int) {
+func several(e *kit.Entry, lines int) {
 	e.MultiLine, e.Wrapping = true, fyne.TextWrapWord
 	e.SetMinRowsVisible(lines)
 }
 
 // setText changes the text without a word to OnChanged.
-func setText(e *entry, text string) {
+func setText(e *kit.Entry, text string) {
 	if e.Text == text {
 		return
 	}
@@ -166,15 +154,15 @@ func asItIs(s string) bridge.Text { return bridge.Say("%s", s) }
 
 // tick returns a field with a box to tick.
 func (s *fieldset) tick(key string, label, words bridge.Text, at func(v *values) *bool) *formRow {
-	c := s.u.check(words, func(yes bool) {
+	c := s.u.kit.Check(words, func(yes bool) {
 		*at(&s.values) = yes
 		s.edited()
 	})
 	r := s.add(&formRow{key: key})
-	r.field = s.u.field(label, bridge.Text{}, c)
+	r.field = s.u.kit.Field(label, bridge.Text{}, c)
 	r.update = func() {
 		if yes := *at(&s.values); c.Checked != yes {
-			c.set(yes)
+			c.Set(yes)
 		}
 	}
 	return r
@@ -186,16 +174,16 @@ func (s *fieldset) pick(key string, label, hint bridge.Text, options []pickOptio
 	for i, o := range options {
 		names[i] = s.u.say(o.name)
 	}
-	d := s.u.dropdown(names, func(i int) {
+	d := s.u.kit.Dropdown(names, func(i int) {
 		take(s.form, options[i].value)
 		s.edited()
 	})
 	r := s.add(&formRow{key: key})
-	r.field = s.u.field(label, hint, layers(newPanel(colorCard, colorLine, radiusControl), d))
+	r.field = s.u.kit.Field(label, hint, kit.Layers(kit.NewPanel(kit.ColorCard, kit.ColorLine, kit.RadiusControl), d))
 	r.update = func() {
 		i := slices.IndexFunc(options, func(o pickOption) bool { return o.value == get(s.values) })
 		if i != d.SelectedIndex() {
-			d.set(i)
+			d.Set(i)
 		}
 	}
 	return r
@@ -217,7 +205,7 @@ type secretField struct {
 	looking  bool        // it is not masked
 	revealed bridge.Secret
 
-	showing, generating, removing *button
+	showing, generating, removing *kit.Button
 }
 
 // bullets stand for what is stored, however long it is.
@@ -226,27 +214,27 @@ const bullets = "•••••••••••••••••••••
 // secretEntry returns a field for a secret; random: Perch can make it, and
 // needed: it cannot be removed.
 func (s *fieldset) secretEntry(name string, label, purpose bridge.Text, random, needed bool) *secretField {
-	f := &secretField{s: s, name: name, purpose: purpose, formRow: s.add(&formRow{key: name, entry: s.u.entry(bridge.Text{})})}
+	f := &secretField{s: s, name: name, purpose: purpose, formRow: s.add(&formRow{key: name, entry: s.u.kit.Entry(bridge.Text{})})}
 	f.entry.Password = true
-	f.entry.ActionItem = newStrut(space1, 1, layers()) // in place of Fyne's eye
-	f.showing = s.u.button(bridge.Say("Show"), f.look)
+	f.entry.ActionItem = kit.Strut(kit.Space1, 1, kit.Layers()) // in place of Fyne's eye
+	f.showing = s.u.kit.Button(bridge.Say("Show"), f.look)
 	buttons := []fyne.CanvasObject{f.entry, f.showing}
 	if random {
-		f.generating = s.u.button(bridge.Say("Generate"), func() {
+		f.generating = s.u.kit.Button(bridge.Say("Generate"), func() {
 			f.value().typed, f.value().remove = s.u.backend.NewSecret().Reveal(), false
 			s.edited()
 		})
 		buttons = append(buttons, f.generating)
 	}
 	if !needed {
-		f.removing = s.u.button(bridge.Say("Remove"), func() {
+		f.removing = s.u.kit.Button(bridge.Say("Remove"), func() {
 			f.mask()
 			f.value().typed, f.value().remove = "", true
 			s.edited()
 		})
 		buttons = append(buttons, f.removing)
 	}
-	f.field = s.u.field(label, purpose, foldingRow(space2, 0, 140, buttons...))
+	f.field = s.u.kit.Field(label, purpose, kit.FoldingRow(kit.Space2, 0, 140, buttons...))
 	f.formRow.update = f.update
 	f.entry.OnChanged = f.take
 	return f
@@ -317,7 +305,7 @@ func (f *secretField) update() {
 	if f.looking {
 		word = bridge.Say("Hide")
 	}
-	f.showing.setText(f.s.u.say(word))
+	f.showing.SetText(f.s.u.say(word))
 	f.showing.Hidden = v.typed == "" && (!v.stored || v.remove)
 	if e.Disabled() != v.fixed {
 		if e.Enable(); v.fixed {
@@ -325,7 +313,7 @@ func (f *secretField) update() {
 		}
 	}
 	if f.generating != nil {
-		f.generating.enable(!v.fixed)
+		f.generating.SetEnabled(!v.fixed)
 	}
 	if f.removing != nil {
 		f.removing.Hidden = !v.stored || v.fixed || v.remove
@@ -345,7 +333,7 @@ func (f *secretField) about() bridge.Text {
 	case v.typed != "":
 		return bridge.Say("It is stored in %s when you apply.", place)
 	case v.err != nil:
-		return bridge.Say("It cannot be read: %s", strings.TrimSpace(sentence(f.s.u.say(bridge.TextOf(v.err)))+" "+f.s.u.say(bridge.HintOf(v.err))))
+		return bridge.Say("It cannot be read: %s", strings.TrimSpace(kit.Sentence(f.s.u.say(bridge.TextOf(v.err)))+" "+f.s.u.say(bridge.HintOf(v.err))))
 	case v.stored:
 		return bridge.Say("Stored in %s.", place)
 	default:
@@ -355,7 +343,7 @@ func (f *secretField) about() bridge.Text {
 
 // testRows shows what a look at the server has found.
 type testRows struct {
-	composite
+	kit.Composite
 	s     *fieldset
 	lines *fyne.Container
 	shown trialView
@@ -370,8 +358,8 @@ type trialView struct {
 }
 
 func (s *fieldset) testRows() *testRows {
-	t := &testRows{s: s, lines: column(space2)}
-	t.root = layers(newPanel(colorTint, "", radiusControl), inset(11, space3, t.lines))
+	t := &testRows{s: s, lines: kit.Column(kit.Space2)}
+	t.Root = kit.Layers(kit.NewPanel(kit.ColorTint, "", kit.RadiusControl), kit.Inset(11, kit.Space3, t.lines))
 	t.ExtendBaseWidget(t)
 	t.Hidden = true
 	return t
@@ -386,47 +374,47 @@ func (t *testRows) update() {
 	}
 	t.shown = view
 	u, lines := t.s.u, []fyne.CanvasObject(nil)
-	add := func(st status, title, seen string, fix bridge.Text) {
-		lines = append(lines, row(space2, 1, newStatus(st, 20), newProse(part{title + "  ", style{bold: true}}, part{seen, style{color: colorMuted}})))
+	add := func(st kit.Status, title, seen string, fix bridge.Text) {
+		lines = append(lines, kit.Row(kit.Space2, 1, kit.NewStatusShape(st, 20), kit.NewProse(kit.NewPart(title+"  ", kit.Style{Bold: true}), kit.NewPart(seen, kit.Style{Color: kit.ColorMuted}))))
 		if !fix.IsZero() {
-			f := u.fixes()
-			f.set(fix)
-			lines = append(lines, inset(0, 28, f))
+			f := u.kit.Fixes()
+			f.Set(fix)
+			lines = append(lines, kit.Inset(0, 28, f))
 		}
 	}
 	switch {
 	case now.busy:
-		add(statusBusy, u.say(bridge.Say("Looking at the server…")), "", bridge.Text{})
+		add(kit.StatusBusy, u.say(bridge.Say("Looking at the server…")), "", bridge.Text{})
 	case now.err != nil:
-		add(statusBad, sentence(u.say(bridge.TextOf(now.err))), "", bridge.HintOf(now.err))
+		add(kit.StatusBad, kit.Sentence(u.say(bridge.TextOf(now.err))), "", bridge.HintOf(now.err))
 	}
 	for _, r := range now.report.Rows {
 		seen := u.say(r.Seen)
 		if !r.Why.IsZero() {
-			seen = sentence(seen) + " " + sentence(u.say(r.Why))
+			seen = kit.Sentence(seen) + " " + kit.Sentence(u.say(r.Why))
 		}
-		add(statusOf(r.Status), u.say(r.Title), seen, r.Fix)
+		add(kit.StatusOf(r.Status), u.say(r.Title), seen, r.Fix)
 	}
 	t.lines.Objects = lines
-	t.relayout()
+	t.Relayout()
 }
 
 // installer shows what is to be typed on the server.
 type installer struct {
-	composite
+	kit.Composite
 	s       *fieldset
-	words   *prose
-	problem *fixes
+	words   *kit.Prose
+	problem *kit.Fixes
 	kinds   *fyne.Container
-	pills   *chooser
-	code    *codeLine
+	pills   *kit.Chooser
+	code    *kit.CodeLine
 	shown   []bridge.Commands
 }
 
 func (s *fieldset) installer() *installer {
-	i := &installer{s: s, words: newProse(), problem: s.u.fixes(), kinds: layers()}
-	i.code = s.u.secretCode("", bridge.Say("Copy with secret"), func() string { return s.commands[s.server].Lines })
-	i.root = column(10, i.words, i.problem, i.kinds, i.code)
+	i := &installer{s: s, words: kit.NewProse(), problem: s.u.kit.Fixes(), kinds: kit.Layers()}
+	i.code = s.u.kit.SecretCode("", bridge.Say("Copy with secret"), func() string { return s.commands[s.server].Lines })
+	i.Root = kit.Column(10, i.words, i.problem, i.kinds, i.code)
 	i.ExtendBaseWidget(i)
 	return i
 }
@@ -440,18 +428,18 @@ func (i *installer) update() {
 	has := len(s.commands) > 0
 	switch {
 	case s.secrets[bridge.WebhookSecret].lacking():
-		words, t = bridge.Say("What to type stands here once there is a webhook secret."), neutral
+		words, t = bridge.Say("What to type stands here once there is a webhook secret."), kit.Neutral
 	case s.checked.unreachable() || !s.checked.errors[bridge.WebhookSecret].IsZero():
-		words, t = bridge.Say("What to type stands here once what is wrong is mended."), neutral
-	case !has && t == neutral && s.noCommands != nil:
-		words, hint = bridge.Say("%s", sentence(s.u.say(bridge.TextOf(s.noCommands)))), bridge.HintOf(s.noCommands)
+		words, t = bridge.Say("What to type stands here once what is wrong is mended."), kit.Neutral
+	case !has && t == kit.Neutral && s.noCommands != nil:
+		words, hint = bridge.Say("%s", kit.Sentence(s.u.say(bridge.TextOf(s.noCommands)))), bridge.HintOf(s.noCommands)
 	}
-	st := style{color: colorMuted}
-	if t == warn {
-		st = style{color: colorWarn, bold: true}
+	st := kit.Style{Color: kit.ColorMuted}
+	if t == kit.Warn {
+		st = kit.Style{Color: kit.ColorWarn, Bold: true}
 	}
-	i.words.set(part{s.u.say(words), st})
-	i.problem.set(hint)
+	i.words.Set(kit.NewPart(s.u.say(words), st))
+	i.problem.Set(hint)
 	i.problem.Hidden = hint.IsZero()
 	i.kinds.Hidden, i.code.Hidden = !has, !has
 	if has && !slices.Equal(i.shown, s.commands) {
@@ -461,10 +449,10 @@ func (i *installer) update() {
 		i.shown = slices.Clone(s.commands)
 	}
 	if has {
-		i.pills.set(s.server)
-		i.code.set(s.commands[s.server].Shown)
+		i.pills.Set(s.server)
+		i.code.Set(s.commands[s.server].Shown)
 	}
-	i.relayout()
+	i.Relayout()
 }
 
 // offer shows the kinds of servers to choose from.
@@ -473,7 +461,7 @@ func (i *installer) offer() {
 	for _, c := range i.s.commands {
 		names = append(names, c.Server)
 	}
-	i.pills = i.s.u.choicePills(names, func(kind int) {
+	i.pills = i.s.u.kit.ChoicePills(names, func(kind int) {
 		i.s.server = kind
 		i.s.notify()
 	})
@@ -482,28 +470,28 @@ func (i *installer) offer() {
 
 // commandList is the user's own commands.
 type commandList struct {
-	composite
+	kit.Composite
 	s     *fieldset
 	lines *fyne.Container
 	items []*commandItem
-	more  *button
+	more  *kit.Button
 }
 
 // commandItem is one command: its name, what !help says of it, and its answer.
 type commandItem struct {
 	box               *fyne.Container
 	rows              []*formRow
-	name, help, reply *entry
+	name, help, reply *kit.Entry
 }
 
 func (s *fieldset) commandList() *commandList {
-	l := &commandList{s: s, lines: column(space3)}
-	l.more = s.u.smallButton(bridge.Say("Add a command"), func() {
+	l := &commandList{s: s, lines: kit.Column(kit.Space3)}
+	l.more = s.u.kit.SmallButton(bridge.Say("Add a command"), func() {
 		s.values.Commands = append(slices.Clone(s.values.Commands), config.Command{})
 		s.edited()
 		s.u.window.Canvas().Focus(l.items[len(l.items)-1].name)
 	})
-	l.root = column(10, l.lines, flow(space2, l.more))
+	l.Root = kit.Column(10, l.lines, kit.Flow(kit.Space2, l.more))
 	l.ExtendBaseWidget(l)
 	return l
 }
@@ -518,7 +506,7 @@ func (l *commandList) update() {
 		for _, item := range l.items {
 			l.lines.Objects = append(l.lines.Objects, item.box)
 		}
-		l.relayout()
+		l.Relayout()
 	}
 	for i, item := range l.items {
 		setText(item.name, list[i].Name)
@@ -532,8 +520,8 @@ func (l *commandList) update() {
 
 func (l *commandList) item(i int) *commandItem {
 	s := l.s
-	entry := func(placeholder bridge.Text, at func(c *config.Command) *string) *entry {
-		e := s.u.entry(placeholder)
+	entry := func(placeholder bridge.Text, at func(c *config.Command) *string) *kit.Entry {
+		e := s.u.kit.Entry(placeholder)
 		e.OnChanged = func(text string) {
 			s.values.Commands = slices.Clone(s.values.Commands)
 			*at(&s.values.Commands[i]) = text
@@ -547,24 +535,24 @@ func (l *commandList) item(i int) *commandItem {
 		reply: entry(bridge.Say("The password is on the fridge, {author}."), func(c *config.Command) *string { return &c.Reply }),
 	}
 	several(item.reply, 2)
-	remove := s.u.button(bridge.Say("Remove"), func() {
+	remove := s.u.kit.Button(bridge.Say("Remove"), func() {
 		s.values.Commands = slices.Delete(slices.Clone(s.values.Commands), i, i+1)
 		s.u.window.Canvas().Focus(l.more) // the button may be gone
 		s.edited()
 	})
 	key := func(name string) string { return "handler.command[" + strconv.Itoa(i+1) + "]." + name }
 	item.rows = []*formRow{
-		{key: key("name"), entry: item.name, field: s.u.field(bridge.Say("Command"), bridge.Text{}, item.name, remove)},
-		{key: key("help"), entry: item.help, field: s.u.field(bridge.Say("What !help says of it"), bridge.Text{}, item.help)},
-		{key: key("reply"), entry: item.reply, field: s.u.field(bridge.Say("Its answer"), bridge.Text{}, item.reply)},
+		{key: key("name"), entry: item.name, field: s.u.kit.Field(bridge.Say("Command"), bridge.Text{}, item.name, remove)},
+		{key: key("help"), entry: item.help, field: s.u.kit.Field(bridge.Say("What !help says of it"), bridge.Text{}, item.help)},
+		{key: key("reply"), entry: item.reply, field: s.u.kit.Field(bridge.Say("Its answer"), bridge.Text{}, item.reply)},
 	}
-	item.box = column(space2, item.rows[0].field, item.rows[1].field, item.rows[2].field, newStrut(1, 1, newPanel(colorLine, "", 0)))
+	item.box = kit.Column(kit.Space2, item.rows[0].field, item.rows[1].field, item.rows[2].field, kit.Strut(1, 1, kit.NewPanel(kit.ColorLine, "", 0)))
 	return item
 }
 
 // choose shows on a chooser what the form has.
-func choose(c *chooser, i int) {
-	if c.selected != i {
-		c.set(i)
+func choose(c *kit.Chooser, i int) {
+	if c.Selected != i {
+		c.Set(i)
 	}
 }

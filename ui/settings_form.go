@@ -10,6 +10,7 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/config"
+	"perch/ui/kit"
 )
 
 // Keys of settings that more than one place knows, as config.Problem has them.
@@ -527,20 +528,20 @@ func (f *form) address(c config.Config, now string) (address string, moved bool)
 // it is not known of any), fits to the one of the form, and what to do; moved
 // and address are those of form.address. renewed: the secret is another than
 // Talk has.
-func installWords(installed, address string, moved, renewed bool) (words bridge.Text, t tone) {
+func installWords(installed, address string, moved, renewed bool) (words bridge.Text, t kit.Tone) {
 	switch {
 	case installed == "":
-		return bridge.Say("Type this on the server. BOT-ID is the number that talk:bot:list shows; TOKEN is what follows /call/ in the address of a conversation."), neutral
+		return bridge.Say("Type this on the server. BOT-ID is the number that talk:bot:list shows; TOKEN is what follows /call/ in the address of a conversation."), kit.Neutral
 	case moved && address == "":
-		return bridge.Say("When you apply, the bot gets another address. Talk has it at %s: then install it anew, with what stands here.", installed), warn
+		return bridge.Say("When you apply, the bot gets another address. Talk has it at %s: then install it anew, with what stands here.", installed), kit.Warn
 	case moved && installed != address:
-		return bridge.Say("When you apply, the bot is at %[2]s. Talk has it at %[1]s: then install it anew, with this:", installed, address), warn
+		return bridge.Say("When you apply, the bot is at %[2]s. Talk has it at %[1]s: then install it anew, with this:", installed, address), kit.Warn
 	case address != "" && installed != address:
-		return bridge.Say("Talk sends messages to %[1]s, but the bot is at %[2]s now. Type this on the server:", installed, address), warn
+		return bridge.Say("Talk sends messages to %[1]s, but the bot is at %[2]s now. Type this on the server:", installed, address), kit.Warn
 	case renewed:
-		return bridge.Say("Talk knows the bot by its old secret. Take the bot away and install it anew, with this:"), warn
+		return bridge.Say("Talk knows the bot by its old secret. Take the bot away and install it anew, with this:"), kit.Warn
 	default:
-		return bridge.Say("Talk has the bot at %s. To install it on another server, type this there:", installed), neutral
+		return bridge.Say("Talk has the bot at %s. To install it on another server, type this there:", installed), kit.Neutral
 	}
 }
 

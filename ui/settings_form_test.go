@@ -13,6 +13,7 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/config"
+	"perch/ui/kit"
 )
 
 // saved returns settings that have something of everything.
@@ -444,16 +445,16 @@ func TestInstallWords(t *testing.T) {
 		installed, address string
 		moved, renewed     bool
 		says               string
-		tone               tone
+		tone               kit.Tone
 	}{
-		"never installed":   {"", is, false, false, "Type this on the server. BOT-ID", neutral},
-		"as installed":      {is, is, false, false, "Talk has the bot at https://is.example.com.", neutral},
-		"will move":         {was, is, true, false, "When you apply, the bot is at https://is.example.com. Talk has it at https://was.example.com", warn},
-		"will move to ?":    {was, "", true, false, "When you apply, the bot gets another address. Talk has it at https://was.example.com", warn},
-		"will move back":    {is, is, true, false, "Talk has the bot at", neutral},
-		"has moved":         {was, is, false, false, "Talk sends messages to https://was.example.com, but the bot is at https://is.example.com now.", warn},
-		"another secret":    {is, is, false, true, "Talk knows the bot by its old secret.", warn},
-		"address not known": {was, "", false, false, "Talk has the bot at", neutral},
+		"never installed":   {"", is, false, false, "Type this on the server. BOT-ID", kit.Neutral},
+		"as installed":      {is, is, false, false, "Talk has the bot at https://is.example.com.", kit.Neutral},
+		"will move":         {was, is, true, false, "When you apply, the bot is at https://is.example.com. Talk has it at https://was.example.com", kit.Warn},
+		"will move to ?":    {was, "", true, false, "When you apply, the bot gets another address. Talk has it at https://was.example.com", kit.Warn},
+		"will move back":    {is, is, true, false, "Talk has the bot at", kit.Neutral},
+		"has moved":         {was, is, false, false, "Talk sends messages to https://was.example.com, but the bot is at https://is.example.com now.", kit.Warn},
+		"another secret":    {is, is, false, true, "Talk knows the bot by its old secret.", kit.Warn},
+		"address not known": {was, "", false, false, "Talk has the bot at", kit.Neutral},
 	} {
 		words, got := installWords(tt.installed, tt.address, tt.moved, tt.renewed)
 		if !strings.HasPrefix(words.String(), tt.says) || got != tt.tone {

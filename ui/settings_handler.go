@@ -10,30 +10,31 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/config"
+	"perch/ui/kit"
 )
 
 // handlerSection is what answers messages, what that needs, and when it is
 // asked.
 type handlerSection struct {
-	composite
+	kit.Composite
 	s       *fieldset
-	kinds   *chooser
-	forgets *prose
+	kinds   *kit.Chooser
+	forgets *kit.Prose
 	parts   map[*fyne.Container][]string // and the kinds that they are for
 
 	list   *commandList
-	words  *prose // of the program
+	words  *kit.Prose // of the program
 	token  *secretField
 	secret *secretField
 
-	listing    *button
-	models     *dropdown
+	listing    *kit.Button
+	models     *kit.Dropdown
 	listed     string // base_url and key that the models are of
-	noModels   *prose
+	noModels   *kit.Prose
 	stopModels context.CancelFunc
 
 	trigger, prefix, names *formRow
-	others                 *prose
+	others                 *kit.Prose
 }
 
 // handlerKinds returns the kinds in the order of their cards.
@@ -58,15 +59,15 @@ func kindName(kind string) bridge.Text {
 }
 
 func (s *fieldset) handlerSection() *handlerSection {
-	h := &handlerSection{s: s, forgets: newProse(), others: newProse(), parts: map[*fyne.Container][]string{}}
-	var cards []choice
+	h := &handlerSection{s: s, forgets: kit.NewProse(), others: kit.NewProse(), parts: map[*fyne.Container][]string{}}
+	var cards []kit.Choice
 	for i, about := range []bridge.Text{
 		bridge.Say("built in and yours"), bridge.Say("in any language"), bridge.Say("n8n, Node-RED, …"),
 		bridge.Say("Ollama, OpenAI, …"), bridge.Say("on this network"),
 	} {
-		cards = append(cards, choice{kindName(handlerKinds()[i]), about})
+		cards = append(cards, kit.Choice{Title: kindName(handlerKinds()[i]), Subtitle: about})
 	}
-	h.kinds = s.u.choiceCards(cards, func(i int) {
+	h.kinds = s.u.kit.ChoiceCards(cards, func(i int) {
 		s.takeKind(handlerKinds()[i])
 		s.edited()
 	})
@@ -75,8 +76,8 @@ func (s *fieldset) handlerSection() *handlerSection {
 		h.parts[box] = kinds
 		return box
 	}
-	h.root = column(
-		space3, h.kinds, h.forgets,
+	h.Root = kit.Column(
+		kit.Space3, h.kinds, h.forgets,
 		part([]string{config.Commands}, h.ownCommands()...),
 		part([]string{config.Exec}, h.program()...),
 		part([]string{config.HTTP, config.Relay}, h.address()...),
@@ -84,7 +85,7 @@ func (s *fieldset) handlerSection() *handlerSection {
 		part([]string{config.HTTP, config.LLM}, h.bearer()),
 		part([]string{config.HTTP}, h.signing()),
 		part([]string{config.LLM}, h.model()...),
-		newStrut(1, 1, newPanel(colorLine, "", 0)),
+		kit.Strut(1, 1, kit.NewPanel(kit.ColorLine, "", 0)),
 		part(nil, h.asked()...),
 		part([]string{config.Commands, config.Exec, config.HTTP, config.LLM}, h.manner()...),
 		part(nil, h.limits()...),
@@ -98,10 +99,10 @@ func (s *fieldset) handlerSection() *handlerSection {
 func (h *handlerSection) ownCommands() []fyne.CanvasObject {
 	h.list = h.s.commandList()
 	return []fyne.CanvasObject{
-		newProse(part{
+		kit.NewProse(kit.NewPart(
 			h.s.u.say(bridge.Say("Beside those that are built in. In an answer, %s are filled in.", "{text}, {author}, {author_id}, {room}, {date}, {time}")),
-			style{color: colorMuted},
-		}), h.list,
+			kit.Style{Color: kit.ColorMuted},
+		)), h.list,
 	}
 }
 
@@ -111,8 +112,8 @@ func (h *handlerSection) program() []fyne.CanvasObject {
 		bridge.Say("The program and its arguments; quotes hold words with spaces together. No shell sees it. It reads the message as JSON and writes the answer."),
 		asItIs("python3 /home/alice/bot.py"), func(v *values) *string { return &v.Command },
 	)
-	h.words = newProse()
-	return []fyne.CanvasObject{line.field, h.s.u.field(bridge.Text{}, bridge.Text{}, h.words)}
+	h.words = kit.NewProse()
+	return []fyne.CanvasObject{line.field, h.s.u.kit.Field(bridge.Text{}, bridge.Text{}, h.words)}
 }
 
 func (h *handlerSection) address() []fyne.CanvasObject {
@@ -141,8 +142,8 @@ func (h *handlerSection) signing() fyne.CanvasObject {
 
 func (h *handlerSection) model() []fyne.CanvasObject {
 	s := h.s
-	h.listing = s.u.button(bridge.Say("Show models"), h.askModels)
-	h.models = s.u.dropdown(nil, func(i int) {
+	h.listing = s.u.kit.Button(bridge.Say("Show models"), h.askModels)
+	h.models = s.u.kit.Dropdown(nil, func(i int) {
 		if i >= 0 {
 			s.values.Model = h.models.Options[i]
 			s.edited()
@@ -150,7 +151,7 @@ func (h *handlerSection) model() []fyne.CanvasObject {
 	})
 	h.models.PlaceHolder = s.u.say(bridge.Say("What the server has"))
 	h.models.Hide()
-	h.noModels = newProse()
+	h.noModels = kit.NewProse()
 	h.noModels.Hide()
 	number := func(key string, label, hint, placeholder bridge.Text, at func(v *values) *string) fyne.CanvasObject {
 		return s.text(key, label, hint, placeholder, at).field
@@ -237,37 +238,37 @@ func (h *handlerSection) update() {
 
 	forgets := s.forgets()
 	h.forgets.Hidden = forgets == ""
-	h.forgets.set(part{u.say(bridge.Say("When you apply, what is set for %s is forgotten.", u.say(kindName(forgets)))), style{color: colorWarn}})
+	h.forgets.Set(kit.NewPart(u.say(bridge.Say("When you apply, what is set for %s is forgotten.", u.say(kindName(forgets)))), kit.Style{Color: kit.ColorWarn}))
 
 	words, _ := splitCommandLine(v.Command)
 	for i, w := range words {
 		words[i] = "[" + w + "]"
 	}
-	h.words.set(part{strings.Join(words, " "), style{color: colorMuted, size: sizeSmall, mono: true}})
+	h.words.Set(kit.NewPart(strings.Join(words, " "), kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall, Mono: true}))
 	h.words.Hidden = len(words) < 2
 	h.list.update()
 	h.updateModels()
 
 	rooms, handlers := len(s.base.Rooms), len(s.base.Handlers)
 	h.others.Hidden = rooms+handlers == 0
-	h.others.set(part{
+	h.others.Set(kit.NewPart(
 		u.say(bridge.Say("config.toml also has %s conversations and %s handlers of their own. They stay as they are.", strconv.Itoa(rooms), strconv.Itoa(handlers))),
-		style{color: colorMuted, size: sizeSmall},
-	})
-	h.relayout()
+		kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall},
+	))
+	h.Relayout()
 }
 
 // updateModels shows the models as long as they are those of the server.
 func (h *handlerSection) updateModels() {
 	s := h.s
-	h.listing.enable(s.checked.errors["handler.base_url"].IsZero() && s.values.BaseURL != "")
+	h.listing.SetEnabled(s.checked.errors["handler.base_url"].IsZero() && s.values.BaseURL != "")
 	if h.listed != s.values.BaseURL {
 		h.models.Hide()
 		h.noModels.Hide()
 	}
 	if i := slices.Index(h.models.Options, s.values.Model); i != h.models.SelectedIndex() {
 		if h.models.ClearSelected(); i >= 0 {
-			h.models.set(i)
+			h.models.Set(i)
 		}
 	}
 }
@@ -277,7 +278,7 @@ func (h *handlerSection) askModels() {
 	h.stop()
 	s := h.s
 	handler, key, of := s.checked.config.Handler, s.secret(bridge.HandlerToken), s.values.BaseURL
-	h.listing.setText(s.u.say(bridge.Say("Asking…")))
+	h.listing.SetText(s.u.say(bridge.Say("Asking…")))
 	h.stopModels = s.u.background(func(ctx context.Context) func() {
 		secret, err := key(ctx)
 		var models []string
@@ -294,9 +295,9 @@ func (h *handlerSection) askModels() {
 			h.models.Hidden, h.noModels.Hidden = len(models) == 0, len(models) > 0
 			switch {
 			case err != nil:
-				h.noModels.set(part{strings.TrimSpace(sentence(s.u.say(bridge.TextOf(err))) + " " + s.u.say(bridge.HintOf(err))), style{color: colorBad}})
+				h.noModels.Set(kit.NewPart(strings.TrimSpace(kit.Sentence(s.u.say(bridge.TextOf(err)))+" "+s.u.say(bridge.HintOf(err))), kit.Style{Color: kit.ColorBad}))
 			case len(models) == 0:
-				h.noModels.set(part{s.u.say(bridge.Say("The server has no models yet.")), style{color: colorWarn}})
+				h.noModels.Set(kit.NewPart(s.u.say(bridge.Say("The server has no models yet.")), kit.Style{Color: kit.ColorWarn}))
 			}
 			s.notify()
 		}
@@ -309,5 +310,5 @@ func (h *handlerSection) stop() {
 		h.stopModels()
 		h.stopModels = nil
 	}
-	h.listing.setText(h.s.u.say(bridge.Say("Show models")))
+	h.listing.SetText(h.s.u.say(bridge.Say("Show models")))
 }

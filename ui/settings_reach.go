@@ -7,32 +7,33 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/config"
+	"perch/ui/kit"
 )
 
 // reachSection is how Nextcloud reaches this computer: the four ways, and what
 // belongs to the one that is chosen.
 type reachSection struct {
-	composite
+	kit.Composite
 	s     *fieldset
-	ways  *chooser
-	moved *prose // what becomes of the bot that Talk has
+	ways  *kit.Chooser
+	moved *kit.Prose // what becomes of the bot that Talk has
 
 	tunnel, named *fyne.Container
-	sorts         *chooser
-	trial         *prose
+	sorts         *kit.Chooser
+	trial         *kit.Prose
 	token         *secretField
-	pill          *pill
-	online        *prose
-	mend          *fixes
+	pill          *kit.Pill
+	online        *kit.Prose
+	mend          *kit.Fixes
 
 	local     *fyne.Container
 	addresses []string
 	pills     *fyne.Container
-	chooser   *chooser
-	listens   *prose
+	chooser   *kit.Chooser
+	listens   *kit.Prose
 
 	proxy *fyne.Container
-	self  *prose
+	self  *kit.Prose
 }
 
 // tunnelSorts returns the tunnels in the order of their cards.
@@ -43,24 +44,26 @@ func tunnelSorts() []config.TunnelMode {
 // reach returns the section; with detail it has the fields that few need.
 func (s *fieldset) reach(detail bool) *reachSection {
 	r := &reachSection{s: s}
-	r.moved = newProse(part{
+	r.moved = kit.NewProse(kit.NewPart(
 		s.u.say(bridge.Say("With this the bot gets another address. When you have applied it, install the bot anew: what to type stands below.")),
-		style{color: colorWarn, bold: true},
-	})
-	muted := func(t bridge.Text) *prose { return newProse(part{s.u.say(t), style{color: colorMuted}}) }
-	r.ways = s.u.choiceCards([]choice{
-		reachTunnel: {bridge.Say("Cloudflare tunnel"), bridge.Say("public, no open port")},
-		reachLocal:  {bridge.Say("Same network"), bridge.Say("no network now")},
-		reachProxy:  {bridge.Say("My own proxy"), bridge.Say("an address of yours")},
-		reachSelf:   {bridge.Say("This computer"), bridge.Text{}},
+		kit.Style{Color: kit.ColorWarn, Bold: true},
+	))
+	muted := func(t bridge.Text) *kit.Prose {
+		return kit.NewProse(kit.NewPart(s.u.say(t), kit.Style{Color: kit.ColorMuted}))
+	}
+	r.ways = s.u.kit.ChoiceCards([]kit.Choice{
+		reachTunnel: {Title: bridge.Say("Cloudflare tunnel"), Subtitle: bridge.Say("public, no open port")},
+		reachLocal:  {Title: bridge.Say("Same network"), Subtitle: bridge.Say("no network now")},
+		reachProxy:  {Title: bridge.Say("My own proxy"), Subtitle: bridge.Say("an address of yours")},
+		reachSelf:   {Title: bridge.Say("This computer"), Subtitle: bridge.Text{}},
 	}, func(i int) {
 		s.takeReach(reach(i), s.u.backend.LocalAddresses())
 		s.edited()
 	})
 
-	r.sorts = s.u.choiceCards([]choice{
-		{bridge.Say("Quick tunnel"), bridge.Say("a trial, without an account")},
-		{bridge.Say("Named tunnel"), bridge.Say("to stay, with your Cloudflare account")},
+	r.sorts = s.u.kit.ChoiceCards([]kit.Choice{
+		{Title: bridge.Say("Quick tunnel"), Subtitle: bridge.Say("a trial, without an account")},
+		{Title: bridge.Say("Named tunnel"), Subtitle: bridge.Say("to stay, with your Cloudflare account")},
 	}, func(i int) {
 		s.values.Tunnel = tunnelSorts()[i]
 		s.edited()
@@ -79,15 +82,15 @@ func (s *fieldset) reach(detail bool) *reachSection {
 		{"auto", bridge.Say("QUIC, else HTTP/2")}, {"quic", asItIs("QUIC (UDP)")}, {"http2", asItIs("HTTP/2 (TCP)")},
 	}, func(v values) string { return v.Protocol }, func(f *form, value string) { f.values.Protocol = value })
 	protocol.field.Hidden = !detail
-	r.pill, r.online, r.mend = newPill(neutral), newProse(), s.u.fixes()
-	state := s.u.field(bridge.Say("Tunnel now"), bridge.Text{}, column(space2, flow(space2, r.pill), r.online, r.mend))
+	r.pill, r.online, r.mend = kit.NewPill(kit.Neutral), kit.NewProse(), s.u.kit.Fixes()
+	state := s.u.kit.Field(bridge.Say("Tunnel now"), bridge.Text{}, kit.Column(kit.Space2, kit.Flow(kit.Space2, r.pill), r.online, r.mend))
 	r.tunnel = s.section(r.sorts, r.trial, r.named, protocol.field, state)
 
-	r.pills, r.listens = layers(), newProse()
+	r.pills, r.listens = kit.Layers(), kit.NewProse()
 	r.local = s.section(
-		s.u.field(
+		s.u.kit.Field(
 			bridge.Say("Perch listens at"), bridge.Say("An address of this computer in your network. Talk takes plain http to it, and Perch listens there only while this is chosen."),
-			column(space2, r.pills, r.listens),
+			kit.Column(kit.Space2, r.pills, r.listens),
 		),
 	)
 	address := s.text(
@@ -102,7 +105,7 @@ func (s *fieldset) reach(detail bool) *reachSection {
 	r.proxy = s.section(address.field)
 	r.self = muted(bridge.Say("For Nextcloud on this computer: nobody else can reach Perch."))
 
-	r.root = column(space3, r.ways, r.tunnel, r.local, r.proxy, r.self, r.moved)
+	r.Root = kit.Column(kit.Space3, r.ways, r.tunnel, r.local, r.proxy, r.self, r.moved)
 	r.ExtendBaseWidget(r)
 	return r
 }
@@ -112,13 +115,13 @@ func (r *reachSection) update() {
 	choose(r.ways, int(v.Reach))
 	addresses := u.backend.LocalAddresses()
 	if host := hostOf(v.Listen); v.Reach == reachLocal && host != "" {
-		r.ways.setSubtitle(int(reachLocal), bridge.Say("%s", "http://"+v.Listen))
+		r.ways.SetSubtitle(int(reachLocal), bridge.Say("%s", "http://"+v.Listen))
 	} else if len(addresses) > 0 {
-		r.ways.setSubtitle(int(reachLocal), bridge.Say("%s", "http://"+s.listening(addresses[0])))
+		r.ways.SetSubtitle(int(reachLocal), bridge.Say("%s", "http://"+s.listening(addresses[0])))
 	} else {
-		r.ways.setSubtitle(int(reachLocal), bridge.Say("no network now"))
+		r.ways.SetSubtitle(int(reachLocal), bridge.Say("no network now"))
 	}
-	r.ways.setSubtitle(int(reachSelf), bridge.Say("%s", "http://"+s.listening("127.0.0.1")))
+	r.ways.SetSubtitle(int(reachSelf), bridge.Say("%s", "http://"+s.listening("127.0.0.1")))
 
 	r.tunnel.Hidden = v.Reach != reachTunnel
 	r.local.Hidden = v.Reach != reachLocal
@@ -131,7 +134,7 @@ func (r *reachSection) update() {
 
 	address, moved := s.address(s.checked.config, u.snapshot.Address)
 	r.moved.Hidden = !moved || u.snapshot.Installed == "" || address == u.snapshot.Installed || len(s.checked.errors) > 0
-	r.relayout()
+	r.Relayout()
 }
 
 // showTunnel shows how the tunnel is.
@@ -140,19 +143,19 @@ func (r *reachSection) showTunnel() {
 	words, t := u.tunnelWords(now)
 	same := r.s.checked.config.Tunnel == r.s.base.Tunnel && r.s.exists
 	if !same || words == "" {
-		words, t = u.say(bridge.Say("connects when you apply")), neutral
+		words, t = u.say(bridge.Say("connects when you apply")), kit.Neutral
 		if same {
 			words = u.say(bridge.Say("not connected"))
 		}
 	}
-	r.pill.set(words, t)
+	r.pill.Set(words, t)
 	about := now.Address
 	if now.Phase != "online" {
 		about = u.say(now.Reason)
 	}
-	r.online.set(part{about, style{color: colorMuted}})
+	r.online.Set(kit.NewPart(about, kit.Style{Color: kit.ColorMuted}))
 	r.online.Hidden = !same || about == ""
-	r.mend.set(now.Hint)
+	r.mend.Set(now.Hint)
 	r.mend.Hidden = !same || now.Phase == "online" || now.Hint.IsZero()
 }
 
@@ -161,7 +164,7 @@ func (r *reachSection) offer(addresses []string) {
 	s, u := r.s, r.s.u
 	if r.chooser == nil || !slices.Equal(addresses, r.addresses) {
 		r.addresses = addresses
-		r.chooser = u.choicePills(addresses, func(i int) {
+		r.chooser = u.kit.ChoicePills(addresses, func(i int) {
 			s.listenAt(addresses[i])
 			s.edited()
 		})
@@ -169,12 +172,12 @@ func (r *reachSection) offer(addresses []string) {
 	}
 	choose(r.chooser, slices.Index(addresses, hostOf(s.values.Listen)))
 	r.pills.Hidden = len(addresses) == 0
-	words, c := "", colorBad
+	words, c := "", kit.ColorBad
 	if wrong := s.checked.errors["webhook.listen"]; len(addresses) == 0 {
-		words, c = u.say(bridge.Say("This computer is in no network now.")), colorWarn
+		words, c = u.say(bridge.Say("This computer is in no network now.")), kit.ColorWarn
 	} else if !wrong.IsZero() {
-		words = sentence(u.say(wrong))
+		words = kit.Sentence(u.say(wrong))
 	}
 	r.listens.Hidden = words == ""
-	r.listens.set(part{words, style{color: c, size: sizeSmall}})
+	r.listens.Set(kit.NewPart(words, kit.Style{Color: c, Size: kit.SizeSmall}))
 }

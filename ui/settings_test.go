@@ -14,6 +14,7 @@ import (
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/bridge/doctor"
+	"perch/ui/kit"
 )
 
 // openSettings opens the form; the keychain has answered.
@@ -126,18 +127,18 @@ func TestSettingsShortcutIsOfThePage(t *testing.T) {
 	x, p := openSettings(t, newFake())
 	p.write(t, usersKey, "carol")
 	x.Show(PageOverview)
-	x.shortcut(ctrlS())
+	x.kit.Shortcut(ctrlS())
 	x.idle()
 	if len(x.fake.asked()) > 0 {
 		t.Error("Ctrl+S saves on another page")
 	}
 	x.Show(PageSettings)
-	x.shortcut(ctrlS())
+	x.kit.Shortcut(ctrlS())
 	x.idle()
 	if !slices.Contains(x.fake.asked(), "Save") {
 		t.Error("Ctrl+S does not save")
 	}
-	x.shortcut(settingsShortcut())
+	x.kit.Shortcut(settingsShortcut())
 }
 
 func TestSettingsStayUntilApplied(t *testing.T) {
@@ -145,7 +146,7 @@ func TestSettingsStayUntilApplied(t *testing.T) {
 	p.write(t, usersKey, "carol")
 	test.Tap(x.buttonOf("Generate"))
 	x.Show(PageOverview)
-	if b := x.shell.badges[PageSettings]; b.text != "2" || b.tone != warn {
+	if b := x.shell.badges[PageSettings]; b.Text != "2" || b.Tone != kit.Warn {
 		t.Errorf("the rail shows %+v for two changes", b)
 	}
 	x.Show(PageSettings)
@@ -155,11 +156,11 @@ func TestSettingsStayUntilApplied(t *testing.T) {
 		t.Errorf("the field has %q", got)
 	}
 	p.write(t, "webhook.path", "x")
-	if b := x.shell.badges[PageSettings]; b.tone != bad {
+	if b := x.shell.badges[PageSettings]; b.Tone != kit.Bad {
 		t.Errorf("the rail shows %+v for a wrong field", b)
 	}
 	test.Tap(x.buttonOf("Revert"))
-	if b := x.shell.badges[PageSettings]; b.text != "" {
+	if b := x.shell.badges[PageSettings]; b.Text != "" {
 		t.Errorf("the rail shows %+v after Revert", b)
 	}
 	if got := p.rowOf(t, usersKey).entry.Text; got != "alice, bob" {
@@ -289,14 +290,14 @@ func TestSettingsSecretsTyped(t *testing.T) {
 
 	p.write(t, bridge.AppToken, "app-token")
 	x.reads("It is stored in GNOME Keyring when you apply.")
-	x.shortcut(ctrlS())
+	x.kit.Shortcut(ctrlS())
 	x.idle()
 	if x.fake.secrets[bridge.AppToken].Reveal() != "app-token" {
 		t.Error("not stored")
 	}
 	test.Tap(x.buttonOf("Remove"))
 	x.reads("It is removed when you apply.")
-	x.shortcut(ctrlS())
+	x.kit.Shortcut(ctrlS())
 	x.idle()
 	if _, there := x.fake.secrets[bridge.AppToken]; there {
 		t.Error("not removed")
@@ -344,7 +345,7 @@ func TestSettingsTestTheServer(t *testing.T) {
 		"The server does not know this token.", "Make one under Settings › Security › Devices.",
 	)
 	x.shoot("settings-tested")
-	if p.rowOf(t, bridge.AppToken).tone != bad {
+	if p.rowOf(t, bridge.AppToken).tone != kit.Bad {
 		t.Error("the field of the token is not marked")
 	}
 	p.write(t, bridge.AppToken, "another")
@@ -372,7 +373,7 @@ func TestSettingsWays(t *testing.T) {
 	x.reads("http://192.168.1.20:8460", "http://127.0.0.1:8460", "tunnel reconnecting", "The connection was lost.", "Look whether the network is up.")
 	take := func(title string) {
 		t.Helper()
-		test.Tap(find(x, func(o *option) bool { return o.title.text == title }))
+		test.Tap(find(x, func(o *kit.Option) bool { return o.Title.Text == title }))
 		x.idle()
 	}
 	take("Named tunnel")
@@ -388,7 +389,7 @@ func TestSettingsWays(t *testing.T) {
 	x.reads("With this the bot gets another address. When you have applied it, install the bot anew: what to type stands below.")
 	x.reads("http://10.0.0.3:8460", "When you apply, the bot is at http://10.0.0.3:8460/nextcloud-talk. Talk has it at https://bot.example.com/nextcloud-talk: then install it anew, with this:")
 	x.shoot("settings-network")
-	x.shortcut(ctrlS())
+	x.kit.Shortcut(ctrlS())
 	x.idle()
 	if x.fake.saved.Webhook.Listen != "10.0.0.3:8460" || x.fake.saved.Tunnel.Mode != config.TunnelOff {
 		t.Errorf("saved %+v %+v", x.fake.saved.Webhook, x.fake.saved.Tunnel)
@@ -409,7 +410,7 @@ func TestSettingsWays(t *testing.T) {
 	x.reads("1 field needs attention. Nothing is saved before.")
 	p.write(t, "webhook.public_url", "https://bot.example.com")
 	take("This computer")
-	x.shortcut(ctrlS())
+	x.kit.Shortcut(ctrlS())
 	x.idle()
 	if x.fake.saved.Webhook.Listen != "127.0.0.1:8460" || x.fake.saved.Webhook.PublicURL != "" {
 		t.Errorf("saved %+v", x.fake.saved.Webhook)
@@ -424,7 +425,7 @@ func TestSettingsCommandToInstall(t *testing.T) {
 	if got := x.app.Clipboard().Content(); got != strings.ReplaceAll(masked, "••••••", "a-secret-of-more-than-forty-characters-for-tests") {
 		t.Errorf("copied %s", got)
 	}
-	test.Tap(find(x, func(o *option) bool { return o.title.text == "Snap" }))
+	test.Tap(find(x, func(o *kit.Option) bool { return o.Title.Text == "Snap" }))
 	x.reads(strings.ReplaceAll(masked, "sudo -u www-data php occ", "sudo nextcloud.occ"))
 
 	p.write(t, "webhook.path", "bot")
@@ -450,10 +451,10 @@ func TestSettingsRenewedSecret(t *testing.T) {
 	x, p := openSettings(t, newFake())
 	test.Tap(x.buttonOf("Generate"))
 	x.idle()
-	if code := p.install.code.text; !strings.HasPrefix(code, "sudo -u www-data php occ talk:bot:uninstall --url=") {
+	if code := p.install.code.Text; !strings.HasPrefix(code, "sudo -u www-data php occ talk:bot:uninstall --url=") {
 		t.Errorf("nothing takes the bot away: %s", code)
 	}
-	x.shortcut(ctrlS())
+	x.kit.Shortcut(ctrlS())
 	x.idle()
 	if !p.renewing() {
 		t.Error("forgotten when it was saved")
@@ -461,14 +462,14 @@ func TestSettingsRenewedSecret(t *testing.T) {
 	x.fake.change(func(b *fakeBackend) { b.snapshot.Last.ReceivedAt = atTime().Add(time.Minute) })
 	x.tickNow()
 	x.idle()
-	if p.renewing() || strings.Contains(p.install.code.text, "uninstall") {
+	if p.renewing() || strings.Contains(p.install.code.Text, "uninstall") {
 		t.Error("still to be installed, though Talk knows the secret")
 	}
 }
 
 func TestSettingsModels(t *testing.T) {
 	x, p := openSettings(t, newFake())
-	test.Tap(find(x, func(o *option) bool { return o.title.text == "Language model" }))
+	test.Tap(find(x, func(o *kit.Option) bool { return o.Title.Text == "Language model" }))
 	x.reads("2 fields need attention. Nothing is saved before.")
 	if !p.handler.listing.Disabled() {
 		t.Error("models can be asked for without a server")
@@ -477,7 +478,7 @@ func TestSettingsModels(t *testing.T) {
 	test.Tap(x.buttonOf("Show models"))
 	x.buttonOf("Asking…")
 	x.idle()
-	list := find(x, func(d *dropdown) bool { return slices.Equal(d.Options, []string{"llama3.2", "qwen3:8b"}) })
+	list := find(x, func(d *kit.Dropdown) bool { return slices.Equal(d.Options, []string{"llama3.2", "qwen3:8b"}) })
 	list.SetSelectedIndex(1)
 	if got := p.rowOf(t, "handler.model").entry.Text; got != "qwen3:8b" {
 		t.Errorf("the model is %q", got)
@@ -487,7 +488,7 @@ func TestSettingsModels(t *testing.T) {
 		t.Error("a model of the list is selected, though another is typed")
 	}
 	x.shoot("settings-models")
-	x.shortcut(ctrlS())
+	x.kit.Shortcut(ctrlS())
 	x.idle()
 	if h := x.fake.saved.Handler; h.Kind != config.LLM || h.Model != "mine" || h.Timeout != config.DefaultHandler(config.LLM).Timeout {
 		t.Errorf("saved %+v", h)
@@ -506,17 +507,17 @@ func TestSettingsOwnCommands(t *testing.T) {
 	x, p := openSettings(t, newFake())
 	add := x.buttonOf("Add a command")
 	test.Tap(add)
-	name, is := x.window.Canvas().Focused().(*entry)
+	name, is := x.window.Canvas().Focused().(*kit.Entry)
 	if !is {
 		t.Fatal("the cursor is not in the new command's name")
 	}
 	x.reads("2 fields need attention. Nothing is saved before.")
 	test.Type(name, "wifi")
 	x.press(fyne.KeyTab, fyne.KeyTab)
-	help, _ := x.window.Canvas().Focused().(*entry)
+	help, _ := x.window.Canvas().Focused().(*kit.Entry)
 	test.Type(help, "how to get online")
 	x.press(fyne.KeyTab)
-	reply, _ := x.window.Canvas().Focused().(*entry)
+	reply, _ := x.window.Canvas().Focused().(*kit.Entry)
 	test.Type(reply, "On the fridge.")
 	if reply.AcceptsTab() {
 		t.Error("Tab is typed into an answer of several lines, and leads nowhere")
@@ -526,10 +527,10 @@ func TestSettingsOwnCommands(t *testing.T) {
 		t.Errorf("Tab leads from the answer to %T", x.window.Canvas().Focused())
 	}
 	test.Tap(add)
-	if second, _ := x.window.Canvas().Focused().(*entry); second == name {
+	if second, _ := x.window.Canvas().Focused().(*kit.Entry); second == name {
 		t.Fatal("the cursor is in the first command")
 	}
-	second, _ := x.window.Canvas().Focused().(*entry)
+	second, _ := x.window.Canvas().Focused().(*kit.Entry)
 	test.Type(second, "a b")
 	if len(p.checked.errors) != 2 {
 		t.Errorf("wrong are %v", p.checked.errors)
@@ -608,17 +609,17 @@ func TestSettingsOfABrokenFile(t *testing.T) {
 
 func TestSettingsOfTheProgram(t *testing.T) {
 	x, _ := openSettings(t, newFake())
-	test.Tap(find(x, func(c *check) bool { return c.Text == "Start Perch when I log in" }))
+	test.Tap(find(x, func(c *kit.Check) bool { return c.Text == "Start Perch when I log in" }))
 	x.reads("1 change is not saved yet.")
-	x.shortcut(ctrlS())
+	x.kit.Shortcut(ctrlS())
 	x.idle()
 	if asked := x.fake.asked(); !slices.Equal(asked, []string{"SetStartsAtLogin true"}) {
 		t.Errorf("asked for %v", asked)
 	}
 	x.reads("Saved. Secrets are in GNOME Keyring.")
 	x.fake.errs["SetStartsAtLogin"] = errors.New("no autostart here")
-	test.Tap(find(x, func(c *check) bool { return c.Text == "Start Perch when I log in" }))
-	x.shortcut(ctrlS())
+	test.Tap(find(x, func(c *kit.Check) bool { return c.Text == "Start Perch when I log in" }))
+	x.kit.Shortcut(ctrlS())
 	x.idle()
 	x.reads("no autostart here", "1 change is not saved yet.")
 }
@@ -629,7 +630,7 @@ func TestSettingsByKeyboard(t *testing.T) {
 	x, p := openSettings(t, newFake())
 	driver := x.app.Driver()
 	top := func(o fyne.CanvasObject) float32 {
-		return driver.AbsolutePositionForObject(o).Y + p.body.scroll.Offset.Y
+		return driver.AbsolutePositionForObject(o).Y + p.body.Scroll.Offset.Y
 	}
 	x.window.Canvas().Focus(p.rowOf(t, serverKey).entry)
 	last, fields := float32(-1), 0
@@ -639,7 +640,7 @@ func TestSettingsByKeyboard(t *testing.T) {
 		if !is {
 			t.Fatal("Tab leads nowhere")
 		}
-		if _, rail := o.(*railItem); rail {
+		if _, rail := o.(*kit.RailItem); rail {
 			break
 		}
 		fields++

@@ -7,28 +7,29 @@ import (
 	"fyne.io/fyne/v2/container"
 
 	"perch/bridge"
+	"perch/ui/kit"
 )
 
 // shell is what stands around every page: the rail with the places, the head
 // and the notice.
 type shell struct {
 	object  *fyne.Container
-	items   [PageWelcome]*railItem
-	badges  [PageWelcome]badge
+	items   [PageWelcome]*kit.RailItem
+	badges  [PageWelcome]kit.Badge
 	head    *head
 	notice  *notice
 	holder  *fyne.Container // of the page
 	current Page
 	state   bridge.State
 	u       *UI
-	places  *scroller
+	places  *kit.Scroller
 
 	foot                    *fyne.Container
-	server, nextcloud, talk *line
+	server, nextcloud, talk *kit.Line
 }
 
 func newShell(u *UI) *shell {
-	s := &shell{u: u, head: newHead(), notice: newNotice(u), holder: layers()}
+	s := &shell{u: u, head: newHead(), notice: newNotice(u), holder: kit.Layers()}
 	names := [PageWelcome]struct {
 		icon  string
 		label bridge.Text
@@ -41,16 +42,16 @@ func newShell(u *UI) *shell {
 	}
 	places := make([]fyne.CanvasObject, len(names))
 	for i, n := range names {
-		s.items[i] = u.railItem(n.icon, n.label, func() { u.Show(Page(i)) })
+		s.items[i] = u.kit.RailItem(n.icon, n.label, func() { u.Show(Page(i)) })
 		places[i] = s.items[i]
 	}
-	small := style{color: colorMuted, size: sizeSmall}
-	s.server, s.nextcloud, s.talk = newLine("", small), newLine("", small), newLine("", small)
-	s.foot = column(1, s.server, s.nextcloud, s.talk)
-	mark := row(11, 1, newIcon("mark", colorAccent, 22), newLine("Perch", style{size: sizeTitle, bold: true}))
-	s.places = newScroller(inset(0, 10, column(2, places...)))
+	small := kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall}
+	s.server, s.nextcloud, s.talk = kit.NewLine("", small), kit.NewLine("", small), kit.NewLine("", small)
+	s.foot = kit.Column(1, s.server, s.nextcloud, s.talk)
+	mark := kit.Row(11, 1, kit.NewIcon("mark", kit.ColorAccent, 22), kit.NewLine("Perch", kit.Style{Size: kit.SizeTitle, Bold: true}))
+	s.places = kit.NewScroller(kit.Inset(0, 10, kit.Column(2, places...)))
 	rail := &railLayout{
-		ground: newPanel(colorRail, "", 0), edge: newPanel(colorLine, "", 0),
+		ground: kit.NewPanel(kit.ColorRail, "", 0), edge: kit.NewPanel(kit.ColorLine, "", 0),
 		mark: mark, places: s.places,
 		foot: s.foot, items: s.items[:],
 	}
@@ -71,7 +72,7 @@ func (s *shell) show(current Page, p page) {
 }
 
 // badge shows a word at a place.
-func (s *shell) badge(p Page, b badge) {
+func (s *shell) badge(p Page, b kit.Badge) {
 	s.badges[p] = b
 	s.paint()
 }
@@ -84,12 +85,12 @@ func (s *shell) refresh(now bridge.Snapshot) {
 		s.badges[PageOverview] = stateBadge(now.State)
 		s.paint()
 	}
-	s.server.set(now.Server)
-	version := func(l *line, name, version string) {
+	s.server.Set(now.Server)
+	version := func(l *kit.Line, name, version string) {
 		if version != "" {
 			version = name + " " + version
 		}
-		l.set(version)
+		l.Set(version)
 		l.Hidden = version == ""
 	}
 	version(s.nextcloud, "Nextcloud", now.Nextcloud)
@@ -99,22 +100,22 @@ func (s *shell) refresh(now bridge.Snapshot) {
 
 func (s *shell) paint() {
 	for i, item := range s.items {
-		item.set(Page(i) == s.current, s.badges[i])
+		item.Set(Page(i) == s.current, s.badges[i])
 	}
 }
 
 // stateBadge returns what the overview's place shows of a bot that does not run
 // as it should.
-func stateBadge(s bridge.State) badge {
+func stateBadge(s bridge.State) kit.Badge {
 	switch s {
 	case bridge.StateFailed:
-		return badge{shaped: true, status: statusBad}
+		return kit.Badge{Shaped: true, Status: kit.StatusBad}
 	case bridge.StateDegraded:
-		return badge{shaped: true, status: statusWarn}
+		return kit.Badge{Shaped: true, Status: kit.StatusWarn}
 	case bridge.StatePaused:
-		return badge{shaped: true, status: statusPaused}
+		return kit.Badge{Shaped: true, Status: kit.StatusPaused}
 	default:
-		return badge{}
+		return kit.Badge{}
 	}
 }
 
@@ -138,16 +139,16 @@ func (l *shellLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
 	}
 	l.rail.setCompact(compact)
 	rail, head, notice, page := objects[0], objects[1], objects[2], objects[3]
-	place(rail, 0, 0, left, size.Height)
+	kit.Place(rail, 0, 0, left, size.Height)
 	right := size.Width - left
-	y := max(headHeight, heightFor(head, right))
-	place(head, left, 0, right, y)
+	y := max(headHeight, kit.HeightFor(head, right))
+	kit.Place(head, left, 0, right, y)
 	if notice.Visible() {
-		h := heightFor(notice, right)
-		place(notice, left, y, right, h)
+		h := kit.HeightFor(notice, right)
+		kit.Place(notice, left, y, right, h)
 		y += h
 	}
-	place(page, left, y, right, max(0, size.Height-y))
+	kit.Place(page, left, y, right, max(0, size.Height-y))
 }
 
 // MinSize implements fyne.Layout.
@@ -156,10 +157,10 @@ func (l *shellLayout) MinSize([]fyne.CanvasObject) fyne.Size { return fyne.NewSi
 // railLayout has the mark on top, the places below it, and at the foot what
 // server the bot serves.
 type railLayout struct {
-	ground, edge *panel
+	ground, edge *kit.Panel
 	mark, foot   *fyne.Container
-	places       *scroller
-	items        []*railItem
+	places       *kit.Scroller
+	items        []*kit.RailItem
 	compact      bool
 }
 
@@ -169,7 +170,7 @@ func (l *railLayout) setCompact(yes bool) {
 	}
 	l.compact = yes
 	for _, i := range l.items {
-		i.compact = yes
+		i.Compact = yes
 		i.Refresh()
 	}
 	l.mark.Objects[1].Hide()
@@ -181,21 +182,21 @@ func (l *railLayout) setCompact(yes bool) {
 
 // Layout implements fyne.Layout.
 func (l *railLayout) Layout(_ []fyne.CanvasObject, size fyne.Size) {
-	place(l.ground, 0, 0, size.Width, size.Height)
-	place(l.edge, size.Width-1, 0, 1, size.Height)
+	kit.Place(l.ground, 0, 0, size.Width, size.Height)
+	kit.Place(l.edge, size.Width-1, 0, 1, size.Height)
 	h := l.mark.MinSize().Height
 	x := float32(19)
 	if l.compact {
 		x = (size.Width - 22) / 2
 	}
-	place(l.mark, x, 30-h/2, size.Width-x, h)
+	kit.Place(l.mark, x, 30-h/2, size.Width-x, h)
 	bottom := size.Height
 	if l.foot.Visible() {
-		h := heightFor(l.foot, size.Width-36)
-		bottom -= h + space5
-		place(l.foot, 18, bottom, size.Width-36, h)
+		h := kit.HeightFor(l.foot, size.Width-36)
+		bottom -= h + kit.Space5
+		kit.Place(l.foot, 18, bottom, size.Width-36, h)
 	}
-	place(l.places, 0, 60, size.Width-1, max(0, bottom-60))
+	kit.Place(l.places, 0, 60, size.Width-1, max(0, bottom-60))
 }
 
 // MinSize implements fyne.Layout.
@@ -203,26 +204,26 @@ func (l *railLayout) MinSize([]fyne.CanvasObject) fyne.Size { return fyne.NewSiz
 
 // head is the head of the window: it tells the truth in words, with what to do.
 type head struct {
-	composite
-	shape         *statusShape
-	title         *line
-	detail        *line
+	kit.Composite
+	shape         *kit.StatusShape
+	title         *kit.Line
+	detail        *kit.Line
 	actions       *fyne.Container
 	actionObjects []fyne.CanvasObject
 }
 
 func newHead() *head {
 	h := &head{
-		shape:   newStatus(statusBusy, 34),
-		title:   newLine("", style{size: sizeTitle, bold: true}),
-		detail:  newLine("", style{color: colorMuted, size: sizeSmall}),
-		actions: row(14, -1),
+		shape:   kit.NewStatusShape(kit.StatusBusy, 34),
+		title:   kit.NewLine("", kit.Style{Size: kit.SizeTitle, Bold: true}),
+		detail:  kit.NewLine("", kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall}),
+		actions: kit.Row(14, -1),
 	}
-	words := column(1, h.title, h.detail)
-	h.root = layers(
-		newPanel(colorCard, "", 0),
-		inset(14, space5, row(14, 1, h.shape, words, h.actions)),
-		container.NewBorder(nil, newStrut(1, 1, newPanel(colorLine, "", 0)), nil, nil),
+	words := kit.Column(1, h.title, h.detail)
+	h.Root = kit.Layers(
+		kit.NewPanel(kit.ColorCard, "", 0),
+		kit.Inset(14, kit.Space5, kit.Row(14, 1, h.shape, words, h.actions)),
+		container.NewBorder(nil, kit.Strut(1, 1, kit.NewPanel(kit.ColorLine, "", 0)), nil, nil),
 	)
 	h.ExtendBaseWidget(h)
 	return h
@@ -230,49 +231,49 @@ func newHead() *head {
 
 // set changes what it says.
 func (h *head) set(to header) {
-	h.shape.set(to.status)
-	h.title.set(to.title)
-	h.detail.set(to.detail)
+	h.shape.Set(to.status)
+	h.title.Set(to.title)
+	h.detail.Set(to.detail)
 	if !slices.Equal(h.actionObjects, to.actions) {
 		h.actionObjects = slices.Clone(to.actions)
 		h.actions.Objects = h.actionObjects
-		h.relayout()
+		h.Relayout()
 	}
 }
 
 // notice is a line below the head that tells a person something, until it is
 // closed or something else is to be told.
 type notice struct {
-	composite
+	kit.Composite
 	u       *UI
-	ground  *panel
-	shape   *statusShape
-	words   *prose
+	ground  *kit.Panel
+	shape   *kit.StatusShape
+	words   *kit.Prose
 	actions *fyne.Container
-	closing *button
+	closing *kit.Button
 }
 
 func newNotice(u *UI) *notice {
-	n := &notice{u: u, ground: newPanel("", "", 0), shape: newStatus(statusOK, 20), words: newProse(), actions: row(space2, -1)}
-	n.shape.raise()
-	n.closing = u.smallButton(bridge.Say("Close"), n.hide)
-	n.root = layers(n.ground, inset(9, space5, row(space3, 1, n.shape, n.words, n.actions)))
+	n := &notice{u: u, ground: kit.NewPanel("", "", 0), shape: kit.NewStatusShape(kit.StatusOK, 20), words: kit.NewProse(), actions: kit.Row(kit.Space2, -1)}
+	n.shape.Raise(true)
+	n.closing = u.kit.SmallButton(bridge.Say("Close"), n.hide)
+	n.Root = kit.Layers(n.ground, kit.Inset(9, kit.Space5, kit.Row(kit.Space3, 1, n.shape, n.words, n.actions)))
 	n.ExtendBaseWidget(n)
 	n.Hidden = true
 	return n
 }
 
 // show says something: what in bold, then what to do about it.
-func (n *notice) show(t tone, text, hint string, buttons ...fyne.CanvasObject) {
-	n.ground.set(t.ground(), "")
-	n.shape.set(map[tone]status{ok: statusOK, warn: statusWarn, bad: statusBad}[t])
+func (n *notice) show(t kit.Tone, text, hint string, buttons ...fyne.CanvasObject) {
+	n.ground.Set(t.Background(), "")
+	n.shape.Set(map[kit.Tone]kit.Status{kit.OK: kit.StatusOK, kit.Warn: kit.StatusWarn, kit.Bad: kit.StatusBad}[t])
 	if hint != "" {
 		hint = " " + hint
 	}
-	n.words.set(part{text, style{bold: hint != ""}}, part{hint, style{}})
+	n.words.Set(kit.NewPart(text, kit.Style{Bold: hint != ""}), kit.NewPart(hint, kit.Style{}))
 	n.actions.Objects = append(slices.Clone(buttons), n.closing)
 	n.Hidden = false
-	n.relayout()
+	n.Relayout()
 	n.u.shell.object.Refresh()
 }
 

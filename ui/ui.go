@@ -11,6 +11,7 @@ import (
 	"fyne.io/fyne/v2/driver/desktop"
 
 	"perch/bridge"
+	"perch/ui/kit"
 )
 
 // Page is a place in the window.
@@ -53,7 +54,7 @@ type (
 
 // header is what the head of the window says.
 type header struct {
-	status        status
+	status        kit.Status
 	title, detail string
 	actions       []fyne.CanvasObject // always the same objects, else the head is built anew
 }
@@ -68,7 +69,7 @@ type Options struct {
 
 // UI is the content of the window.
 type UI struct {
-	*kit
+	kit     *kit.Kit
 	backend Backend
 	app     fyne.App
 	window  fyne.Window
@@ -81,10 +82,10 @@ type UI struct {
 	current, last Page
 	snapshot      bridge.Snapshot
 	inView        bool // the window is visible and the current page knows
-	pausing       *button
-	resuming      *button
-	settingUp     *button
-	examining     *button
+	pausing       *kit.Button
+	resuming      *kit.Button
+	settingUp     *kit.Button
+	examining     *kit.Button
 
 	visible atomic.Bool
 	poked   atomic.Bool
@@ -111,19 +112,19 @@ func newUI(backend Backend, o Options, do func(func())) *UI {
 	}
 	u.life, u.end = context.WithCancel(context.Background())
 	u.visible.Store(true)
-	u.kit = &kit{
-		translate: o.Translate,
-		copy:      func(s string) { o.App.Clipboard().SetContent(s) },
-		later:     u.later,
-		escape:    u.Back,
-		shortcut:  u.typedShortcut,
-		unfocus:   func() { u.window.Canvas().Unfocus() },
-		reveal:    u.reveal,
+	u.kit = &kit.Kit{
+		Translate: o.Translate,
+		Copy:      func(s string) { o.App.Clipboard().SetContent(s) },
+		Later:     u.later,
+		Escape:    u.Back,
+		Shortcut:  u.typedShortcut,
+		Unfocus:   func() { u.window.Canvas().Unfocus() },
+		Reveal:    u.reveal,
 	}
-	u.pausing = u.button(bridge.Say("Pause"), u.askPause)
-	u.resuming = u.primary(bridge.Say("Resume"), func() { u.ask(u.backend.Resume) })
-	u.settingUp = u.primary(bridge.Say("Set up…"), func() { u.Show(PageWelcome) })
-	u.examining = u.button(bridge.Say("Run doctor"), u.RunDoctor)
+	u.pausing = u.kit.Button(bridge.Say("Pause"), u.askPause)
+	u.resuming = u.kit.PrimaryButton(bridge.Say("Resume"), func() { u.ask(u.backend.Resume) })
+	u.settingUp = u.kit.PrimaryButton(bridge.Say("Set up…"), func() { u.Show(PageWelcome) })
+	u.examining = u.kit.Button(bridge.Say("Run doctor"), u.RunDoctor)
 
 	u.snapshot, _ = backend.Snapshot()
 	u.pages = [pages]page{
@@ -143,6 +144,9 @@ func newUI(backend Backend, o Options, do func(func())) *UI {
 	return u
 }
 
+// say returns a sentence in the user's language.
+func (u *UI) say(t bridge.Text) string { return u.kit.Say(t) }
+
 // Content returns what stands in the window.
 func (u *UI) Content() fyne.CanvasObject { return u.shell.object }
 
@@ -154,8 +158,8 @@ func (u *UI) Show(p Page) {
 	u.leave()
 	u.last, u.current = u.current, p
 	u.shell.notice.hide()
-	if _, ok := u.window.Canvas().Focused().(*railItem); !ok {
-		u.unfocus() // what has the focus is gone
+	if _, ok := u.window.Canvas().Focused().(*kit.RailItem); !ok {
+		u.kit.Unfocus() // what has the focus is gone
 	}
 	u.enter()
 }
@@ -185,13 +189,13 @@ func (u *UI) Back() {
 func (u *UI) reveal(o fyne.CanvasObject) {
 	driver := u.app.Driver()
 	for _, s := range []fyne.CanvasObject{u.pages[u.current].object(), u.shell.places} {
-		s, ok := s.(*scroller)
+		s, ok := s.(*kit.Scroller)
 		if !ok {
 			continue
 		}
 		at, from := driver.AbsolutePositionForObject(o), driver.AbsolutePositionForObject(s)
 		if at.X >= from.X && at.X < from.X+s.Size().Width {
-			s.reveal(at.Y-from.Y, o.Size().Height)
+			s.Reveal(at.Y-from.Y, o.Size().Height)
 		}
 	}
 }
@@ -365,11 +369,11 @@ func (u *UI) ask(what func(context.Context) error) {
 
 // failed tells a person about an error, and what to do about it.
 func (u *UI) failed(err error) {
-	u.shell.notice.show(bad, u.say(bridge.TextOf(err)), u.say(bridge.HintOf(err)))
+	u.shell.notice.show(kit.Bad, u.say(bridge.TextOf(err)), u.say(bridge.HintOf(err)))
 }
 
 // tell tells a person something, with what can be done about it.
-func (u *UI) tell(t tone, text bridge.Text, buttons ...fyne.CanvasObject) {
+func (u *UI) tell(t kit.Tone, text bridge.Text, buttons ...fyne.CanvasObject) {
 	u.shell.notice.show(t, u.say(text), "", buttons...)
 }
 
@@ -379,8 +383,8 @@ func (u *UI) hideNotice() { u.shell.notice.hide() }
 // askPause pauses once a person has read what that means.
 func (u *UI) askPause() {
 	u.tell(
-		warn, bridge.Say("While Perch is paused it takes no messages, and Talk does not send them again."),
-		u.smallButton(bridge.Say("Pause"), func() {
+		kit.Warn, bridge.Say("While Perch is paused it takes no messages, and Talk does not send them again."),
+		u.kit.SmallButton(bridge.Say("Pause"), func() {
 			u.hideNotice()
 			u.ask(u.backend.Pause)
 		}),
@@ -388,7 +392,7 @@ func (u *UI) askPause() {
 }
 
 // badge shows a word at a page's place in the rail; the empty one is none.
-func (u *UI) badge(p Page, text string, t tone) { u.shell.badge(p, badge{text: text, tone: t}) }
+func (u *UI) badge(p Page, text string, t kit.Tone) { u.shell.badge(p, kit.Badge{Text: text, Tone: t}) }
 
 // botHeader returns the header of pages that have nothing to say for
 // themselves: how the bot is, and the one thing to do about it.
@@ -397,19 +401,27 @@ func (u *UI) botHeader() header {
 	h := header{title: u.say(s.Title), detail: u.say(s.Detail)}
 	switch s.State {
 	case bridge.StateNew:
-		h.status, h.actions = statusSkip, []fyne.CanvasObject{u.settingUp}
+		h.status, h.actions = kit.StatusSkip, []fyne.CanvasObject{u.settingUp}
 	case bridge.StateStarting:
-		h.status = statusBusy
+		h.status = kit.StatusBusy
 	case bridge.StateRunning:
-		h.status, h.actions = statusOK, []fyne.CanvasObject{u.pausing}
+		h.status, h.actions = kit.StatusOK, []fyne.CanvasObject{u.pausing}
 	case bridge.StateDegraded:
-		h.status, h.actions = statusWarn, []fyne.CanvasObject{u.pausing}
+		h.status, h.actions = kit.StatusWarn, []fyne.CanvasObject{u.pausing}
 	case bridge.StatePaused:
-		h.status, h.actions = statusPaused, []fyne.CanvasObject{u.resuming}
+		h.status, h.actions = kit.StatusPaused, []fyne.CanvasObject{u.resuming}
 	case bridge.StateFailed:
-		h.status, h.actions = statusBad, []fyne.CanvasObject{u.examining}
+		h.status, h.actions = kit.StatusBad, []fyne.CanvasObject{u.examining}
 	}
 	return h
+}
+
+// when returns the time of day, with the date if that is not today.
+func (u *UI) when(t time.Time) string {
+	if now := u.now().Local(); t.Local().YearDay() != now.YearDay() || t.Local().Year() != now.Year() {
+		return t.Local().Format("2006-01-02 15:04")
+	}
+	return kit.FormatClock(t, false)
 }
 
 // listenToKeys makes the shortcuts work: Ctrl+1 to Ctrl+5 for the places, Ctrl

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"perch/bridge"
+	"perch/ui/kit"
+	"perch/ui/kit/kittest"
 )
 
 func settingsShortcut() fyne.Shortcut {
@@ -151,10 +153,10 @@ func TestShortcutsAndEscape(t *testing.T) {
 func TestRailByKeyboard(t *testing.T) {
 	x := open(t, newFake())
 	x.press(fyne.KeyTab, fyne.KeyTab, fyne.KeyReturn)
-	if _, ok := x.window.Canvas().Focused().(*railItem); x.current != PageLog || !ok {
+	if _, ok := x.window.Canvas().Focused().(*kit.RailItem); x.current != PageLog || !ok {
 		t.Errorf("the second place is page %v", x.current)
 	}
-	test.Tap(find(x, func(i *railItem) bool { return i.label == "Settings" }))
+	test.Tap(find(x, func(i *kit.RailItem) bool { return i.Label == "Settings" }))
 	if x.current != PageSettings {
 		t.Errorf("a tap on Settings shows page %v", x.current)
 	}
@@ -164,16 +166,16 @@ func TestRailByKeyboard(t *testing.T) {
 // action that fits.
 func TestHeaderTellsTheTruth(t *testing.T) {
 	for state, want := range map[bridge.State]struct {
-		status status
+		status kit.Status
 		action string
 		badge  bool
 	}{
-		bridge.StateNew:      {statusSkip, "Set up…", false},
-		bridge.StateStarting: {statusBusy, "", false},
-		bridge.StateRunning:  {statusOK, "Pause", false},
-		bridge.StateDegraded: {statusWarn, "Pause", true},
-		bridge.StatePaused:   {statusPaused, "Resume", true},
-		bridge.StateFailed:   {statusBad, "Run doctor", true},
+		bridge.StateNew:      {kit.StatusSkip, "Set up…", false},
+		bridge.StateStarting: {kit.StatusBusy, "", false},
+		bridge.StateRunning:  {kit.StatusOK, "Pause", false},
+		bridge.StateDegraded: {kit.StatusWarn, "Pause", true},
+		bridge.StatePaused:   {kit.StatusPaused, "Resume", true},
+		bridge.StateFailed:   {kit.StatusBad, "Run doctor", true},
 	} {
 		t.Run(string(state), func(t *testing.T) {
 			x := open(t, newFake())
@@ -184,13 +186,13 @@ func TestHeaderTellsTheTruth(t *testing.T) {
 			x.reads("It is "+string(state), "for a reason")
 			var actions []string
 			for _, o := range x.shell.head.actions.Objects {
-				actions = append(actions, o.(*button).text)
+				actions = append(actions, o.(*kit.Button).Text)
 			}
-			if got := strings.Join(actions, " "); got != want.action || x.shell.head.shape.status != want.status {
-				t.Errorf("status %v, actions %q", x.shell.head.shape.status, got)
+			if got := strings.Join(actions, " "); got != want.action || x.shell.head.shape.Status != want.status {
+				t.Errorf("status %v, actions %q", x.shell.head.shape.Status, got)
 			}
 			// Where the page has a header of its own, the rail says it.
-			if got := x.shell.items[PageOverview].badge.shaped; got != want.badge {
+			if got := x.shell.items[PageOverview].Badge.Shaped; got != want.badge {
 				t.Errorf("a badge in the rail: %v", got)
 			}
 		})
@@ -210,7 +212,7 @@ func TestFocusDoesNotStayBehind(t *testing.T) {
 // All colours follow when the system changes from light to dark.
 func TestThemeChanges(t *testing.T) {
 	x := open(t, newFake())
-	x.app.Settings().SetTheme(fixedTheme{NewTheme(), theme.VariantDark})
+	x.app.Settings().SetTheme(kittest.FixedTheme{Theme: kit.NewTheme(), Variant: theme.VariantDark})
 	golden(t, "overview-dark", x.window.Canvas())
 }
 
@@ -223,7 +225,7 @@ func TestPauseAndResume(t *testing.T) {
 		t.Fatalf("asked at once: %v", got)
 	}
 	x.reads("While Perch is paused it takes no messages, and Talk does not send them again.")
-	test.Tap(find(x, func(b *button) bool { return b.text == "Pause" && b.small }))
+	test.Tap(find(x, func(b *kit.Button) bool { return b.Text == "Pause" && b.Small }))
 	x.idle()
 	x.fake.change(func(b *fakeBackend) { b.snapshot.State = bridge.StatePaused })
 	x.tickNow()
@@ -295,7 +297,7 @@ func TestRun(t *testing.T) {
 		x.Run(ctx)
 	}()
 	x.fake.change(func(b *fakeBackend) { b.snapshot.Title = bridge.Say("Something else") })
-	x.settle(func() bool { return x.shell.head.title.text == "Something else" })
+	x.settle(func() bool { return x.shell.head.title.Text == "Something else" })
 	cancel()
 	<-ended
 }
@@ -308,14 +310,14 @@ func TestFocusIsInView(t *testing.T) {
 	seen := map[string]bool{}
 	for range 30 {
 		x.press(fyne.KeyTab)
-		o, ok := x.window.Canvas().Focused().(*button)
+		o, ok := x.window.Canvas().Focused().(*kit.Button)
 		if !ok {
 			continue
 		}
-		seen[o.text] = true
+		seen[o.Text] = true
 		top := x.app.Driver().AbsolutePositionForObject(o).Y
 		if top < 0 || top+o.Size().Height > 350 {
-			t.Errorf("%s has the focus at %v", o.text, top)
+			t.Errorf("%s has the focus at %v", o.Text, top)
 		}
 	}
 	for _, want := range []string{"Pause", "Copy", "Run doctor"} {
@@ -345,9 +347,9 @@ func TestEverythingIsTranslated(t *testing.T) {
 		}
 	}
 	x.Show(PageLog)
-	for _, o := range shownObjects(x.Content()) {
-		if i, ok := o.(*railItem); ok && !strings.HasPrefix(i.label, "«") {
-			t.Errorf("not translated: %q", i.label)
+	for _, o := range kittest.VisibleObjects(x.Content()) {
+		if i, ok := o.(*kit.RailItem); ok && !strings.HasPrefix(i.Label, "«") {
+			t.Errorf("not translated: %q", i.Label)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/config"
+	"perch/ui/kit"
 )
 
 // The first steps, in their order.
@@ -56,8 +57,8 @@ type welcomePage struct {
 	*fieldset // nil before the page is shown for the first time
 	u         *UI
 	content   *fyne.Container
-	body      *scroller
-	leaving   *button
+	body      *kit.Scroller
+	leaving   *kit.Button
 	visible   bool
 	stale     bool // not up to date
 
@@ -66,27 +67,27 @@ type welcomePage struct {
 	opened int // the step that a person wants to see again; -1: none
 	done   [firstSteps]bool
 
-	testing  *button
+	testing  *kit.Button
 	results  *testRows
 	reaching *reachSection
-	secret   *prose
-	mend     *fixes
-	starting *button
-	again    *button
-	settings *button
-	trouble  *prose
-	remedy   *fixes
+	secret   *kit.Prose
+	mend     *kit.Fixes
+	starting *kit.Button
+	again    *kit.Button
+	settings *kit.Button
+	trouble  *kit.Prose
+	remedy   *kit.Fixes
 	tunnel   *fyne.Container
-	pill     *pill
+	pill     *kit.Pill
 	install  *installer
-	waiting  *statusShape
-	heard    *prose
+	waiting  *kit.StatusShape
+	heard    *kit.Prose
 }
 
 func newWelcome(u *UI) *welcomePage {
-	w := &welcomePage{u: u, content: column(space3), opened: -1}
-	w.body = newScroller(inset(18, space5, w.content))
-	w.leaving = u.button(bridge.Say("Later"), func() { u.Show(PageOverview) })
+	w := &welcomePage{u: u, content: kit.Column(kit.Space3), opened: -1}
+	w.body = kit.NewScroller(kit.Inset(18, kit.Space5, w.content))
+	w.leaving = u.kit.Button(bridge.Say("Later"), func() { u.Show(PageOverview) })
 	return w
 }
 
@@ -107,23 +108,23 @@ func (w *welcomePage) build() {
 		stepEnable:  w.step(stepEnable, bridge.Say("Enable it in a conversation"), w.enableStep()...),
 		stepMessage: w.step(stepMessage, bridge.Say("Write to it"), w.messageStep()...),
 	}
-	w.content.Objects = []fyne.CanvasObject{newProse(part{
+	w.content.Objects = []fyne.CanvasObject{kit.NewProse(kit.NewPart(
 		u.say(bridge.Say("Perch answers in Nextcloud Talk for you, from this computer. It needs about five minutes, and somebody who may type a command on the server. Nothing is changed there before.")),
-		style{color: colorMuted},
-	})}
+		kit.Style{Color: kit.ColorMuted},
+	))}
 	for _, s := range w.steps {
 		w.content.Objects = append(w.content.Objects, s)
 	}
 	w.views = append(w.views, w.update)
 }
 
-func (w *welcomePage) prose(t bridge.Text) *prose {
-	return newProse(part{w.u.say(t), style{color: colorMuted}})
+func (w *welcomePage) prose(t bridge.Text) *kit.Prose {
+	return kit.NewProse(kit.NewPart(w.u.say(t), kit.Style{Color: kit.ColorMuted}))
 }
 
 // onward returns the button that leads to the step after i.
-func (w *welcomePage) onward(i int, label bridge.Text) *button {
-	return w.u.primary(label, func() { w.pass(i) })
+func (w *welcomePage) onward(i int, label bridge.Text) *kit.Button {
+	return w.u.kit.PrimaryButton(label, func() { w.pass(i) })
 }
 
 // pass goes on from a step, if what it is about is right.
@@ -151,7 +152,7 @@ func (w *welcomePage) focus(i int) {
 }
 
 func (w *welcomePage) serverStep() []fyne.CanvasObject {
-	w.testing, w.results = w.u.button(bridge.Say("Test connection"), w.test), w.testRows()
+	w.testing, w.results = w.u.kit.Button(bridge.Say("Test connection"), w.test), w.testRows()
 	server := w.text(
 		serverKey, bridge.Say("Server address"), bridge.Say("As you open it in the browser."),
 		asItIs("https://cloud.example.com"), func(v *values) *string { return &v.Server }, w.testing,
@@ -176,17 +177,17 @@ func (w *welcomePage) reachStep() []fyne.CanvasObject {
 }
 
 func (w *welcomePage) startStep() []fyne.CanvasObject {
-	w.secret, w.mend = newProse(), w.u.fixes()
-	w.starting = w.u.primary(bridge.Say("Make the secret and start"), w.start)
-	w.again = w.u.button(bridge.Say("Try again"), w.lookAtSecrets)
-	w.settings = w.u.button(bridge.Say("Settings"), func() { w.u.Show(PageSettings) })
-	return []fyne.CanvasObject{w.starting, w.secret, w.mend, flow(space2, w.starting, w.again, w.settings)}
+	w.secret, w.mend = kit.NewProse(), w.u.kit.Fixes()
+	w.starting = w.u.kit.PrimaryButton(bridge.Say("Make the secret and start"), w.start)
+	w.again = w.u.kit.Button(bridge.Say("Try again"), w.lookAtSecrets)
+	w.settings = w.u.kit.Button(bridge.Say("Settings"), func() { w.u.Show(PageSettings) })
+	return []fyne.CanvasObject{w.starting, w.secret, w.mend, kit.Flow(kit.Space2, w.starting, w.again, w.settings)}
 }
 
 func (w *welcomePage) installStep() []fyne.CanvasObject {
-	w.trouble, w.remedy, w.pill, w.install = newProse(), w.u.fixes(), newPill(neutral), w.installer()
+	w.trouble, w.remedy, w.pill, w.install = kit.NewProse(), w.u.kit.Fixes(), kit.NewPill(kit.Neutral), w.installer()
 	typed := w.onward(stepInstall, bridge.Say("I have typed it"))
-	w.tunnel = flow(space2, w.pill)
+	w.tunnel = kit.Flow(kit.Space2, w.pill)
 	return []fyne.CanvasObject{typed, w.trouble, w.remedy, w.tunnel, w.install, typed}
 }
 
@@ -200,9 +201,9 @@ func (w *welcomePage) enableStep() []fyne.CanvasObject {
 }
 
 func (w *welcomePage) messageStep() []fyne.CanvasObject {
-	w.waiting, w.heard = newStatus(statusBusy, 20), newProse()
-	finish := w.u.primary(bridge.Say("To the overview"), func() { w.u.Show(PageOverview) })
-	return []fyne.CanvasObject{finish, row(space2, 1, w.waiting, w.heard), finish}
+	w.waiting, w.heard = kit.NewStatusShape(kit.StatusBusy, 20), kit.NewProse()
+	finish := w.u.kit.PrimaryButton(bridge.Say("To the overview"), func() { w.u.Show(PageOverview) })
+	return []fyne.CanvasObject{finish, kit.Row(kit.Space2, 1, w.waiting, w.heard), finish}
 }
 
 // start makes a secret if there is none, and saves everything.
@@ -221,12 +222,12 @@ func (w *welcomePage) start() {
 func (w *welcomePage) object() fyne.CanvasObject { return w.body }
 
 func (w *welcomePage) header() header {
-	h := header{status: statusSkip, title: w.u.say(bridge.Say("First steps"))}
+	h := header{status: kit.StatusSkip, title: w.u.say(bridge.Say("First steps"))}
 	if at := next(w.done); at < firstSteps {
 		h.detail = w.u.say(bridge.Say("Step %[1]s of %[2]s", strconv.Itoa(at+1), strconv.Itoa(firstSteps)))
 		h.actions = []fyne.CanvasObject{w.leaving}
 	} else {
-		h.status, h.detail = statusOK, w.u.say(bridge.Say("All is done: the bot has had its first message."))
+		h.status, h.detail = kit.StatusOK, w.u.say(bridge.Say("All is done: the bot has had its first message."))
 	}
 	return h
 }
@@ -261,7 +262,7 @@ func (w *welcomePage) update() {
 	w.reaching.update()
 	w.show()
 	w.results.update()
-	w.testing.enable(!w.tested.busy && w.checked.errors[serverKey].IsZero())
+	w.testing.SetEnabled(!w.tested.busy && w.checked.errors[serverKey].IsZero())
 	w.install.update()
 	w.updateStart()
 	w.updateInstall()
@@ -279,7 +280,7 @@ func (w *welcomePage) update() {
 	for i, s := range w.steps {
 		s.show(w.done[i], i == at, i == open, i < at && i != open, summaries[i])
 	}
-	w.body.fit()
+	w.body.Fit()
 	w.u.refreshHeader()
 }
 
@@ -288,7 +289,7 @@ func (w *welcomePage) summaries() (said [firstSteps]string) {
 	u, c, s := w.u, w.checked.config, w.u.snapshot
 	said[stepServer] = c.Talk.BaseURL
 	said[stepUsers] = strings.Join(c.Talk.AllowedUsers, ", ")
-	said[stepReach] = w.reaching.ways.options[w.values.Reach].title.text
+	said[stepReach] = w.reaching.ways.Title(int(w.values.Reach))
 	if address, _ := w.address(c, s.Address); address != "" {
 		said[stepReach] += " · " + address
 	}
@@ -306,10 +307,10 @@ func (w *welcomePage) updateStart() {
 	u, s := w.u, w.secrets[bridge.WebhookSecret]
 	place := u.say(s.place)
 	var words, hint bridge.Text
-	c, label := colorMuted, bridge.Say("Save and start")
+	c, label := kit.ColorMuted, bridge.Say("Save and start")
 	switch {
 	case s.err != nil:
-		words, c, hint = bridge.Say("%s", sentence(u.say(bridge.TextOf(s.err)))), colorBad, bridge.HintOf(s.err)
+		words, c, hint = bridge.Say("%s", kit.Sentence(u.say(bridge.TextOf(s.err)))), kit.ColorBad, bridge.HintOf(s.err)
 	case !s.known:
 		words = bridge.Say("Looking for the secret…")
 	case s.lacking():
@@ -327,15 +328,15 @@ func (w *welcomePage) updateStart() {
 		}
 	}
 	if others > 0 && !w.checked.unreachable() {
-		words, c = bridge.Say("Something else in the settings needs attention first."), colorBad
+		words, c = bridge.Say("Something else in the settings needs attention first."), kit.ColorBad
 	}
 	w.settings.Hidden = others == 0
-	w.secret.set(part{u.say(words), style{color: c}})
-	w.mend.set(hint)
+	w.secret.Set(kit.NewPart(u.say(words), kit.Style{Color: c}))
+	w.mend.Set(hint)
 	w.mend.Hidden = hint.IsZero()
 	w.again.Hidden = s.err == nil
-	w.starting.setText(u.say(label))
-	w.starting.enable(!w.saving && s.known && s.err == nil && len(w.checked.errors) == 0 && (w.checked.changes > 0 || s.lacking()))
+	w.starting.SetText(u.say(label))
+	w.starting.SetEnabled(!w.saving && s.known && s.err == nil && len(w.checked.errors) == 0 && (w.checked.changes > 0 || s.lacking()))
 }
 
 // updateInstall says why the bot does not run, if it does not.
@@ -344,12 +345,12 @@ func (w *welcomePage) updateInstall() {
 	failed := s.State == bridge.StateFailed
 	w.trouble.Hidden, w.remedy.Hidden = !failed, !failed || s.Fix.IsZero()
 	if failed {
-		w.trouble.set(part{sentence(u.say(s.Title)) + " ", style{color: colorBad, bold: true}}, part{sentence(u.say(s.Detail)), style{color: colorBad}})
-		w.remedy.set(s.Fix)
+		w.trouble.Set(kit.NewPart(kit.Sentence(u.say(s.Title))+" ", kit.Style{Color: kit.ColorBad, Bold: true}), kit.NewPart(kit.Sentence(u.say(s.Detail)), kit.Style{Color: kit.ColorBad}))
+		w.remedy.Set(s.Fix)
 	}
 	words, t := u.tunnelWords(s.Tunnel)
 	w.tunnel.Hidden = words == "" || w.checked.config.Tunnel.Mode == config.TunnelOff
-	w.pill.set(words, t)
+	w.pill.Set(words, t)
 }
 
 // updateMessage says whether there was a message.
@@ -361,26 +362,26 @@ func (w *welcomePage) updateMessage() {
 		if h.Kind == config.Commands {
 			try = h.Prefix + "ping"
 		}
-		w.waiting.set(statusBusy)
-		w.heard.set(part{u.say(bridge.Say("Write %s in the conversation. Perch waits for it here.", try)), style{}})
+		w.waiting.Set(kit.StatusBusy)
+		w.heard.Set(kit.NewPart(u.say(bridge.Say("Write %s in the conversation. Perch waits for it here.", try)), kit.Style{}))
 		return
 	}
-	w.waiting.set(statusOK)
-	w.heard.set(part{u.say(bridge.Say("%s wrote in %s at %s. The bot is in service.", last.Author.String(), last.Room.String(), u.when(last.ReceivedAt))), style{}})
+	w.waiting.Set(kit.StatusOK)
+	w.heard.Set(kit.NewPart(u.say(bridge.Say("%s wrote in %s at %s. The bot is in service.", last.Author.String(), last.Room.String(), u.when(last.ReceivedAt))), kit.Style{}))
 }
 
 // step is one of the first steps: a card that shows what it is about while it is
 // open, else what came of it.
 type step struct {
-	composite
-	ground  *panel
+	kit.Composite
+	ground  *kit.Panel
 	number  *fyne.Container
-	tick    *statusShape
-	circle  *panel
-	digit   *line
-	title   *line
-	summary *line
-	change  *button
+	tick    *kit.StatusShape
+	circle  *kit.Panel
+	digit   *kit.Line
+	title   *kit.Line
+	summary *kit.Line
+	change  *kit.Button
 	inside  *fyne.Container
 	first   fyne.Focusable // where it is to be filled in; can be nil
 }
@@ -388,31 +389,31 @@ type step struct {
 // step returns a step; of its objects the first is what gets the cursor.
 func (w *welcomePage) step(i int, title bridge.Text, objects ...fyne.CanvasObject) *step {
 	s := &step{
-		ground: newPanel(colorCard, colorLine, radiusCard), circle: newPanel(colorTint, "", 12),
-		digit: newWhole(strconv.Itoa(i+1), style{color: colorMuted, size: sizeSmall, bold: true}), tick: newStatus(statusOK, 24),
-		title: newLine(w.u.say(title), style{bold: true}), summary: newLine("", style{color: colorMuted, size: sizeSmall}),
+		ground: kit.NewPanel(kit.ColorCard, kit.ColorLine, kit.RadiusCard), circle: kit.NewPanel(kit.ColorTint, "", 12),
+		digit: kit.NewFullLine(strconv.Itoa(i+1), kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall, Bold: true}), tick: kit.NewStatusShape(kit.StatusOK, 24),
+		title: kit.NewLine(w.u.say(title), kit.Style{Bold: true}), summary: kit.NewLine("", kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall}),
 	}
 	s.first, _ = objects[0].(fyne.Focusable)
-	s.digit.align = fyne.TextAlignCenter
-	s.number = newStrut(24, 24, layers(s.circle, s.digit))
+	s.digit.Align = fyne.TextAlignCenter
+	s.number = kit.Strut(24, 24, kit.Layers(s.circle, s.digit))
 	label := bridge.Say("Change")
 	if i > stepReach {
 		label = bridge.Say("Show")
 	}
-	s.change = w.u.smallButton(label, func() {
+	s.change = w.u.kit.SmallButton(label, func() {
 		w.opened = i
 		w.update()
 		w.focus(i)
 	})
 	objects = objects[1:]
 	if last := len(objects) - 1; last >= 0 {
-		if b, is := objects[last].(*button); is {
-			objects[last] = flow(space2, b)
+		if b, is := objects[last].(*kit.Button); is {
+			objects[last] = kit.Flow(kit.Space2, b)
 		}
 	}
 	s.inside = w.section(objects...)
-	s.root = layers(s.ground, inset(13, 17, column(
-		space3, row(space3, 1, layers(s.number, s.tick), column(1, s.title, s.summary), s.change), s.inside,
+	s.Root = kit.Layers(s.ground, kit.Inset(13, 17, kit.Column(
+		kit.Space3, kit.Row(kit.Space3, 1, kit.Layers(s.number, s.tick), kit.Column(1, s.title, s.summary), s.change), s.inside,
 	)))
 	s.ExtendBaseWidget(s)
 	return s
@@ -425,17 +426,17 @@ func (s *step) show(done, current, open, reopen bool, summary string) {
 	s.inside.Hidden = !open
 	s.change.Hidden = !reopen
 	s.summary.Hidden = open || !done || summary == ""
-	s.summary.set(summary)
-	circle, digit, title, stroke := colorTint, colorMuted, colorMuted, colorLine
+	s.summary.Set(summary)
+	circle, digit, title, stroke := kit.ColorTint, kit.ColorMuted, kit.ColorMuted, kit.ColorLine
 	if current {
-		circle, digit, stroke = colorAccentGround, colorAccent, colorAccent
+		circle, digit, stroke = kit.ColorAccentBackground, kit.ColorAccent, kit.ColorAccent
 	}
 	if current || open || done {
-		title = colorText
+		title = kit.ColorText
 	}
-	s.circle.set(circle, "")
-	s.digit.set(s.digit.text, style{color: digit, size: sizeSmall, bold: true})
-	s.title.set(s.title.text, style{color: title, bold: true})
-	s.ground.set(colorCard, stroke)
-	s.relayout()
+	s.circle.Set(circle, "")
+	s.digit.Set(s.digit.Text, kit.Style{Color: digit, Size: kit.SizeSmall, Bold: true})
+	s.title.Set(s.title.Text, kit.Style{Color: title, Bold: true})
+	s.ground.Set(kit.ColorCard, stroke)
+	s.Relayout()
 }

@@ -11,6 +11,7 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/config"
+	"perch/ui/kit"
 )
 
 // newComer returns a bot that is not set up.
@@ -72,7 +73,7 @@ func TestWelcomeByMouse(t *testing.T) {
 		test.Tap(x.buttonOf("Next"))
 
 		x.reads("Step 3 of 7", "alice")
-		test.Tap(find(x, func(o *option) bool { return o.title.text == "Same network" }))
+		test.Tap(find(x, func(o *kit.Option) bool { return o.Title.Text == "Same network" }))
 		x.shoot("welcome-3-" + name)
 		test.Tap(x.buttonOf("Next"))
 
@@ -181,7 +182,7 @@ func TestWelcomeLeftAndFound(t *testing.T) {
 	test.Tap(x.buttonOf("Next"))
 	test.Tap(x.buttonOf("Later"))
 	x.reads("Not set up yet")
-	if b := x.shell.badges[PageSettings]; b.text == "" {
+	if b := x.shell.badges[PageSettings]; b.Text == "" {
 		t.Error("the rail says nothing of what is not saved")
 	}
 	x.Show(PageSettings)

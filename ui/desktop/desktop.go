@@ -18,6 +18,7 @@ import (
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/ui"
+	"perch/ui/kit"
 )
 
 // Backend is what the window asks.
@@ -41,7 +42,7 @@ func Run(ctx context.Context, o Options) error {
 	app.SetMetadata(fyne.AppMetadata{ID: ID, Name: "Perch", Version: o.Version, Icon: icon})
 	p.app = app.NewWithID(ID)
 	p.app.SetIcon(icon)
-	p.app.Settings().SetTheme(ui.NewTheme())
+	p.app.Settings().SetTheme(kit.NewTheme())
 	p.window = p.app.NewWindow("Perch")
 	p.window.SetMaster()
 	p.window.SetPadded(false)

@@ -20,6 +20,7 @@ import (
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/ui"
+	"perch/ui/kit"
 )
 
 // watcherDouble is a panel: what tray icons announce themselves to, and what
@@ -433,7 +434,7 @@ func (prompter) BeginPrompting(dbus.ObjectPath) *dbus.Error {
 func TestMenuActions(t *testing.T) {
 	b := &bot{changed: make(chan struct{}), config: config.Default()}
 	p := &program{o: Options{Backend: b, Log: slog.New(slog.DiscardHandler)}, ctx: t.Context(), app: test.NewTempApp(t)}
-	p.app.Settings().SetTheme(ui.NewTheme())
+	p.app.Settings().SetTheme(kit.NewTheme())
 	p.window = p.app.NewWindow("Perch")
 	p.content = ui.New(b, ui.Options{App: p.app, Window: p.window})
 	p.window.SetContent(p.content.Content())

@@ -1,4 +1,4 @@
-package ui
+package kit
 
 import (
 	"bytes"
@@ -20,57 +20,59 @@ import (
 	"perch/assets"
 )
 
-// composite is a widget that is made of others.
-type composite struct {
+// Composite is a widget that is made of others.
+type Composite struct {
 	widget.BaseWidget
-	root *fyne.Container
+	Root *fyne.Container
 }
 
 // CreateRenderer implements fyne.Widget.
-func (c *composite) CreateRenderer() fyne.WidgetRenderer { return widget.NewSimpleRenderer(c.root) }
+func (c *Composite) CreateRenderer() fyne.WidgetRenderer { return widget.NewSimpleRenderer(c.Root) }
 
 // MinSize implements fyne.CanvasObject: what is inside can have grown since it
 // was asked last.
-func (c *composite) MinSize() fyne.Size { return c.root.MinSize() }
+func (c *Composite) MinSize() fyne.Size { return c.Root.MinSize() }
 
-func (c *composite) heightFor(width float32) float32 { return heightFor(c.root, width) }
+// HeightFor implements Wrapping.
+func (c *Composite) HeightFor(width float32) float32 { return HeightFor(c.Root, width) }
 
-// relayout takes note that something inside has another size.
-func (c *composite) relayout() { c.root.Refresh() }
+// Relayout takes note that something inside has another size.
+func (c *Composite) Relayout() { c.Root.Refresh() }
 
-// panel is a rectangle in the theme's colours.
-type panel struct {
+// Panel is a rectangle in the theme's colours.
+type Panel struct {
 	widget.BaseWidget
-	fill, stroke fyne.ThemeColorName // empty: none
+	fill, Stroke fyne.ThemeColorName // empty: none
 	radius       float32
-	width        float32 // of the stroke; 0: 1
+	Width        float32 // of the stroke; 0: 1
 }
 
-func newPanel(fill, stroke fyne.ThemeColorName, radius float32) *panel {
-	p := &panel{fill: fill, stroke: stroke, radius: radius}
+// NewPanel returns a rectangle; the empty fill or stroke is none.
+func NewPanel(fill, stroke fyne.ThemeColorName, radius float32) *Panel {
+	p := &Panel{fill: fill, Stroke: stroke, radius: radius}
 	p.ExtendBaseWidget(p)
 	return p
 }
 
-// set changes the colours.
-func (p *panel) set(fill, stroke fyne.ThemeColorName) {
-	if p.fill != fill || p.stroke != stroke {
-		p.fill, p.stroke = fill, stroke
+// Set changes the colours.
+func (p *Panel) Set(fill, stroke fyne.ThemeColorName) {
+	if p.fill != fill || p.Stroke != stroke {
+		p.fill, p.Stroke = fill, stroke
 		p.Refresh()
 	}
 }
 
 // CreateRenderer implements fyne.Widget.
-func (p *panel) CreateRenderer() fyne.WidgetRenderer {
+func (p *Panel) CreateRenderer() fyne.WidgetRenderer {
 	r := &panelRenderer{panel: p, rect: &canvas.Rectangle{}}
-	r.objects = []fyne.CanvasObject{r.rect}
+	r.Children = []fyne.CanvasObject{r.rect}
 	r.paint()
 	return r
 }
 
 type panelRenderer struct {
-	renderer
-	panel *panel
+	Renderer
+	panel *Panel
 	rect  *canvas.Rectangle
 }
 
@@ -88,83 +90,86 @@ func (r *panelRenderer) paint() {
 	if p.fill != "" {
 		r.rect.FillColor = theme.ColorForWidget(p.fill, p)
 	}
-	if p.stroke != "" {
-		r.rect.StrokeColor, r.rect.StrokeWidth = theme.ColorForWidget(p.stroke, p), max(1, p.width)
+	if p.Stroke != "" {
+		r.rect.StrokeColor, r.rect.StrokeWidth = theme.ColorForWidget(p.Stroke, p), max(1, p.Width)
 	}
 }
 
-// renderer has what is the same in all renderers here.
-type renderer struct{ objects []fyne.CanvasObject }
+// Renderer has what is the same in all renderers here.
+type Renderer struct{ Children []fyne.CanvasObject }
 
 // Objects implements fyne.WidgetRenderer.
-func (r *renderer) Objects() []fyne.CanvasObject { return r.objects }
+func (r *Renderer) Objects() []fyne.CanvasObject { return r.Children }
 
 // Destroy implements fyne.WidgetRenderer.
-func (r *renderer) Destroy() {}
+func (r *Renderer) Destroy() {}
 
-// style is how text looks; the zero style is that of plain text.
-type style struct {
-	color fyne.ThemeColorName // empty: colorText
-	size  fyne.ThemeSizeName  // empty: sizeText
-	bold  bool
-	mono  bool
+// Style is how text looks; the zero style is that of plain text.
+type Style struct {
+	Color fyne.ThemeColorName // empty: colorText
+	Size  fyne.ThemeSizeName  // empty: sizeText
+	Bold  bool
+	Mono  bool
 }
 
-func (s style) colorName() fyne.ThemeColorName {
-	if s.color == "" {
-		return colorText
+// ColorName returns the name of the colour.
+func (s Style) ColorName() fyne.ThemeColorName {
+	if s.Color == "" {
+		return ColorText
 	}
-	return s.color
+	return s.Color
 }
 
-func (s style) sizeName() fyne.ThemeSizeName {
-	if s.size == "" {
-		return sizeText
+// SizeName returns the name of the size.
+func (s Style) SizeName() fyne.ThemeSizeName {
+	if s.Size == "" {
+		return SizeText
 	}
-	return s.size
+	return s.Size
 }
 
-func (s style) face() fyne.TextStyle { return fyne.TextStyle{Bold: s.bold, Monospace: s.mono} }
+// Face returns what Fyne calls the style of the text.
+func (s Style) Face() fyne.TextStyle { return fyne.TextStyle{Bold: s.Bold, Monospace: s.Mono} }
 
-// line is text on a single line, without space around it, cut off with … where
+// Line is text on a single line, without space around it, cut off with … where
 // it is too long for the space that it has.
-type line struct {
+type Line struct {
 	widget.BaseWidget
-	text  string
-	style style
-	align fyne.TextAlign
+	Text  string
+	style Style
+	Align fyne.TextAlign
 	whole bool // never cut off: as wide as the text
 }
 
-// newLine returns a line that can be cut off.
-func newLine(text string, s style) *line {
-	l := &line{text: text, style: s}
+// NewLine returns a line that can be cut off.
+func NewLine(text string, s Style) *Line {
+	l := &Line{Text: text, style: s}
 	l.ExtendBaseWidget(l)
 	return l
 }
 
-// newWhole returns a line that is always shown in full.
-func newWhole(text string, s style) *line {
-	l := newLine(text, s)
+// NewFullLine returns a line that is always shown in full.
+func NewFullLine(text string, s Style) *Line {
+	l := NewLine(text, s)
 	l.whole = true
 	return l
 }
 
-// set changes the text and, if it is given, the style.
-func (l *line) set(text string, s ...style) {
+// Set changes the text and, if it is given, the style.
+func (l *Line) Set(text string, s ...Style) {
 	if len(s) == 0 {
-		s = []style{l.style}
+		s = []Style{l.style}
 	}
-	if l.text != text || l.style != s[0] {
-		l.text, l.style = text, s[0]
+	if l.Text != text || l.style != s[0] {
+		l.Text, l.style = text, s[0]
 		l.Refresh()
 	}
 }
 
 // MinSize implements fyne.CanvasObject.
-func (l *line) MinSize() fyne.Size {
-	text := singleLine(l.text)
-	size := fyne.MeasureText(text, theme.SizeForWidget(l.style.sizeName(), l), l.style.face())
+func (l *Line) MinSize() fyne.Size {
+	text := singleLine(l.Text)
+	size := fyne.MeasureText(text, theme.SizeForWidget(l.style.SizeName(), l), l.style.Face())
 	if !l.whole {
 		size.Width = min(size.Width, leastLine)
 	}
@@ -182,16 +187,16 @@ func singleLine(s string) string {
 }
 
 // CreateRenderer implements fyne.Widget.
-func (l *line) CreateRenderer() fyne.WidgetRenderer {
+func (l *Line) CreateRenderer() fyne.WidgetRenderer {
 	r := &lineRenderer{line: l, text: &canvas.Text{}}
-	r.objects = []fyne.CanvasObject{r.text}
+	r.Children = []fyne.CanvasObject{r.text}
 	r.paint()
 	return r
 }
 
 type lineRenderer struct {
-	renderer
-	line *line
+	Renderer
+	line *Line
 	text *canvas.Text
 }
 
@@ -200,7 +205,7 @@ func (r *lineRenderer) MinSize() fyne.Size { return r.line.MinSize() }
 func (r *lineRenderer) Layout(size fyne.Size) {
 	r.fit(size)
 	h := r.text.MinSize().Height
-	place(r.text, 0, (size.Height-h)/2, size.Width, h)
+	Place(r.text, 0, (size.Height-h)/2, size.Width, h)
 }
 
 func (r *lineRenderer) Refresh() {
@@ -211,16 +216,16 @@ func (r *lineRenderer) Refresh() {
 
 func (r *lineRenderer) paint() {
 	l := r.line
-	r.text.Text = singleLine(l.text)
-	r.text.Color = theme.ColorForWidget(l.style.colorName(), l)
-	r.text.TextSize = theme.SizeForWidget(l.style.sizeName(), l)
-	r.text.TextStyle = l.style.face()
-	r.text.Alignment = l.align
+	r.text.Text = singleLine(l.Text)
+	r.text.Color = theme.ColorForWidget(l.style.ColorName(), l)
+	r.text.TextSize = theme.SizeForWidget(l.style.SizeName(), l)
+	r.text.TextStyle = l.style.Face()
+	r.text.Alignment = l.Align
 }
 
 // fit cuts the text off where it does not fit.
 func (r *lineRenderer) fit(size fyne.Size) {
-	text := singleLine(r.line.text)
+	text := singleLine(r.line.Text)
 	wide := func(s string) bool {
 		return fyne.MeasureText(s, r.text.TextSize, r.text.TextStyle).Width > size.Width+0.5
 	}
@@ -233,74 +238,79 @@ func (r *lineRenderer) fit(size fyne.Size) {
 	r.text.Text = strings.TrimRight(string(runes[:cut]), " ") + "…"
 }
 
-// part is a piece of prose in a style of its own.
-type part struct {
-	text  string
-	style style
+// Part is a piece of prose in a style of its own.
+type Part struct {
+	Text  string
+	Style Style
 }
 
-// prose is text that wraps, without space around it; its parts follow each
+// NewPart returns a part of prose.
+func NewPart(text string, s Style) Part { return Part{Text: text, Style: s} }
+
+// Prose is text that wraps, without space around it; its parts follow each
 // other on the same line.
-type prose struct {
+type Prose struct {
 	widget.BaseWidget
-	rich  *widget.RichText
-	parts []part
+	Rich  *widget.RichText
+	Parts []Part
 }
 
-func newProse(parts ...part) *prose {
-	p := &prose{rich: widget.NewRichText()}
-	p.rich.Wrapping = fyne.TextWrapWord
+// NewProse returns text that wraps.
+func NewProse(parts ...Part) *Prose {
+	p := &Prose{Rich: widget.NewRichText()}
+	p.Rich.Wrapping = fyne.TextWrapWord
 	p.ExtendBaseWidget(p)
-	p.set(parts...)
+	p.Set(parts...)
 	return p
 }
 
-// set changes what it says.
-func (p *prose) set(parts ...part) {
-	if slices.Equal(p.parts, parts) {
+// Set changes what it says.
+func (p *Prose) Set(parts ...Part) {
+	if slices.Equal(p.Parts, parts) {
 		return
 	}
-	p.parts = slices.Clone(parts)
-	p.rich.Segments = p.rich.Segments[:0]
+	p.Parts = slices.Clone(parts)
+	p.Rich.Segments = p.Rich.Segments[:0]
 	for _, part := range parts {
-		p.rich.Segments = append(p.rich.Segments, &widget.TextSegment{
-			Text: part.text,
+		p.Rich.Segments = append(p.Rich.Segments, &widget.TextSegment{
+			Text: part.Text,
 			Style: widget.RichTextStyle{
-				ColorName: part.style.colorName(), SizeName: part.style.sizeName(), TextStyle: part.style.face(), Inline: true,
+				ColorName: part.Style.ColorName(), SizeName: part.Style.SizeName(), TextStyle: part.Style.Face(), Inline: true,
 			},
 		})
 	}
-	p.rich.Refresh()
+	p.Rich.Refresh()
 	p.Refresh()
 }
 
 // center puts its lines into the middle.
-func (p *prose) center() {
-	for _, s := range p.rich.Segments {
+func (p *Prose) center() {
+	for _, s := range p.Rich.Segments {
 		if t, ok := s.(*widget.TextSegment); ok {
 			t.Style.Alignment = fyne.TextAlignCenter
 		}
 	}
-	p.rich.Refresh()
+	p.Rich.Refresh()
 }
 
-// text returns what it says.
-func (p *prose) text() string {
+// Text returns what it says.
+func (p *Prose) Text() string {
 	var b strings.Builder
-	for _, part := range p.parts {
-		b.WriteString(part.text)
+	for _, part := range p.Parts {
+		b.WriteString(part.Text)
 	}
 	return b.String()
 }
 
-func (p *prose) heightFor(width float32) float32 { return trimmedHeight(p.rich, width) }
+// HeightFor implements Wrapping.
+func (p *Prose) HeightFor(width float32) float32 { return trimmedHeight(p.Rich, width) }
 
 // MinSize implements fyne.CanvasObject.
-func (p *prose) MinSize() fyne.Size { return trimmedMinSize(p.rich) }
+func (p *Prose) MinSize() fyne.Size { return trimmedMinSize(p.Rich) }
 
 // CreateRenderer implements fyne.Widget.
-func (p *prose) CreateRenderer() fyne.WidgetRenderer {
-	return widget.NewSimpleRenderer(trimmed(p.rich))
+func (p *Prose) CreateRenderer() fyne.WidgetRenderer {
+	return widget.NewSimpleRenderer(trimmed(p.Rich))
 }
 
 // trimmed takes away the space that Fyne's text has around it.
@@ -310,13 +320,13 @@ func trimmed(o fyne.CanvasObject) *fyne.Container {
 
 type trimLayout struct{}
 
-func (trimLayout) heightFor(objects []fyne.CanvasObject, width float32) float32 {
+func (trimLayout) HeightFor(objects []fyne.CanvasObject, width float32) float32 {
 	return trimmedHeight(objects[0], width)
 }
 
 // Layout implements fyne.Layout.
 func (trimLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
-	place(objects[0], -fynePadding, -fynePadding, size.Width+2*fynePadding, size.Height+2*fynePadding)
+	Place(objects[0], -fynePadding, -fynePadding, size.Width+2*fynePadding, size.Height+2*fynePadding)
 }
 
 // MinSize implements fyne.Layout.
@@ -340,23 +350,23 @@ func trimmedMinSize(text fyne.CanvasObject) fyne.Size {
 	return least
 }
 
-// icon is a picture in one of the theme's colours.
-type icon struct {
+// Icon is a picture in one of the theme's colours.
+type Icon struct {
 	widget.BaseWidget
 	name  string
 	color fyne.ThemeColorName
 	size  float32
 }
 
-// newIcon returns the icon of assets.Icon with that name, size high and wide.
-func newIcon(name string, color fyne.ThemeColorName, size float32) *icon {
-	i := &icon{name: name, color: color, size: size}
+// NewIcon returns the icon of assets.Icon with that name, size high and wide.
+func NewIcon(name string, color fyne.ThemeColorName, size float32) *Icon {
+	i := &Icon{name: name, color: color, size: size}
 	i.ExtendBaseWidget(i)
 	return i
 }
 
-// set changes the picture and its colour.
-func (i *icon) set(name string, color fyne.ThemeColorName) {
+// Set changes the picture and its colour.
+func (i *Icon) Set(name string, color fyne.ThemeColorName) {
 	if i.name != name || i.color != color {
 		i.name, i.color = name, color
 		i.Refresh()
@@ -364,19 +374,19 @@ func (i *icon) set(name string, color fyne.ThemeColorName) {
 }
 
 // MinSize implements fyne.CanvasObject.
-func (i *icon) MinSize() fyne.Size { return fyne.NewSquareSize(i.size) }
+func (i *Icon) MinSize() fyne.Size { return fyne.NewSquareSize(i.size) }
 
 // CreateRenderer implements fyne.Widget.
-func (i *icon) CreateRenderer() fyne.WidgetRenderer {
+func (i *Icon) CreateRenderer() fyne.WidgetRenderer {
 	r := &iconRenderer{icon: i, image: &canvas.Image{FillMode: canvas.ImageFillContain}}
-	r.objects = []fyne.CanvasObject{r.image}
+	r.Children = []fyne.CanvasObject{r.image}
 	r.paint()
 	return r
 }
 
 type iconRenderer struct {
-	renderer
-	icon  *icon
+	Renderer
+	icon  *Icon
 	image *canvas.Image
 }
 
@@ -384,7 +394,7 @@ func (r *iconRenderer) MinSize() fyne.Size { return r.icon.MinSize() }
 
 func (r *iconRenderer) Layout(size fyne.Size) {
 	s := r.icon.size
-	place(r.image, (size.Width-s)/2, (size.Height-s)/2, s, s)
+	Place(r.image, (size.Width-s)/2, (size.Height-s)/2, s, s)
 }
 
 func (r *iconRenderer) Refresh() {
@@ -399,9 +409,9 @@ func (r *iconRenderer) paint() {
 		bytes.ReplaceAll(assets.Icon(r.icon.name), []byte("currentColor"), []byte(hex)))
 }
 
-// duration returns how long something took, for a person: "38 ms", "0.9 s",
+// FormatDuration returns how long something took, for a person: "38 ms", "0.9 s",
 // "4 min".
-func duration(d time.Duration) string {
+func FormatDuration(d time.Duration) string {
 	switch {
 	case d < 100*time.Millisecond:
 		return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
@@ -412,24 +422,16 @@ func duration(d time.Duration) string {
 	}
 }
 
-// clock returns the time of day.
-func clock(t time.Time, seconds bool) string {
+// FormatClock returns the time of day.
+func FormatClock(t time.Time, seconds bool) string {
 	if seconds {
 		return t.Local().Format("15:04:05")
 	}
 	return t.Local().Format("15:04")
 }
 
-// when returns the time of day, with the date if that is not today.
-func (u *UI) when(t time.Time) string {
-	if now := u.now().Local(); t.Local().YearDay() != now.YearDay() || t.Local().Year() != now.Year() {
-		return t.Local().Format("2006-01-02 15:04")
-	}
-	return clock(t, false)
-}
-
-// number returns n with spaces that do not break between thousands.
-func number(n int) string {
+// FormatNumber returns n with spaces that do not break between thousands.
+func FormatNumber(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + "\u202f" + s[i:]
@@ -437,8 +439,8 @@ func number(n int) string {
 	return s
 }
 
-// sentence returns s with a capital and a full stop.
-func sentence(s string) string {
+// Sentence returns s with a capital and a full stop.
+func Sentence(s string) string {
 	if s == "" {
 		return ""
 	}

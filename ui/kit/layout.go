@@ -1,4 +1,4 @@
-package ui
+package kit
 
 import (
 	"fyne.io/fyne/v2"
@@ -9,24 +9,26 @@ import (
 // be; text that wraps has no answer to that. The layouts here ask for the height
 // at a width instead, of everything that knows it.
 
-// wrapping is an object whose height follows from its width.
-type wrapping interface {
-	heightFor(width float32) float32
+// Wrapping is an object whose height follows from its width.
+type Wrapping interface {
+	// HeightFor returns the height that the object needs at a width.
+	HeightFor(width float32) float32
 }
 
-// wrappingLayout is a layout of which the same is true.
-type wrappingLayout interface {
-	heightFor(objects []fyne.CanvasObject, width float32) float32
+// WrappingLayout is a layout of which the same is true.
+type WrappingLayout interface {
+	// HeightFor returns the height that objects need at a width.
+	HeightFor(objects []fyne.CanvasObject, width float32) float32
 }
 
-// heightFor returns the height that o needs at a width.
-func heightFor(o fyne.CanvasObject, width float32) float32 {
-	if w, ok := o.(wrapping); ok {
-		return w.heightFor(width)
+// HeightFor returns the height that o needs at a width.
+func HeightFor(o fyne.CanvasObject, width float32) float32 {
+	if w, ok := o.(Wrapping); ok {
+		return w.HeightFor(width)
 	}
 	if c, ok := o.(*fyne.Container); ok {
-		if l, ok := c.Layout.(wrappingLayout); ok {
-			return l.heightFor(c.Objects, width)
+		if l, ok := c.Layout.(WrappingLayout); ok {
+			return l.HeightFor(c.Objects, width)
 		}
 	}
 	return o.MinSize().Height
@@ -42,26 +44,26 @@ func visible(objects []fyne.CanvasObject) []fyne.CanvasObject {
 	return shown
 }
 
-// place moves and resizes o.
-func place(o fyne.CanvasObject, x, y, width, height float32) {
+// Place moves and resizes o.
+func Place(o fyne.CanvasObject, x, y, width, height float32) {
 	o.Move(fyne.NewPos(x, y))
 	o.Resize(fyne.NewSize(width, height))
 }
 
-// column puts objects below each other, each as wide as the column.
-func column(gap float32, objects ...fyne.CanvasObject) *fyne.Container {
+// Column puts objects below each other, each as wide as the column.
+func Column(gap float32, objects ...fyne.CanvasObject) *fyne.Container {
 	return container.New(&columnLayout{gap: gap}, objects...)
 }
 
 type columnLayout struct{ gap, width float32 }
 
-func (l *columnLayout) heightFor(objects []fyne.CanvasObject, width float32) float32 {
+func (l *columnLayout) HeightFor(objects []fyne.CanvasObject, width float32) float32 {
 	var height float32
 	for i, o := range visible(objects) {
 		if i > 0 {
 			height += l.gap
 		}
-		height += heightFor(o, width)
+		height += HeightFor(o, width)
 	}
 	return height
 }
@@ -71,8 +73,8 @@ func (l *columnLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
 	l.width = size.Width
 	var y float32
 	for _, o := range visible(objects) {
-		h := heightFor(o, size.Width)
-		place(o, 0, y, size.Width, h)
+		h := HeightFor(o, size.Width)
+		Place(o, 0, y, size.Width, h)
 		y += h + l.gap
 	}
 }
@@ -89,20 +91,20 @@ func (l *columnLayout) MinSize(objects []fyne.CanvasObject) fyne.Size {
 		}
 	}
 	if l.width > 0 {
-		least.Height = l.heightFor(objects, max(l.width, least.Width))
+		least.Height = l.HeightFor(objects, max(l.width, least.Width))
 	}
 	return least
 }
 
-// row puts objects beside each other, centred; the one numbered grow takes what
+// Row puts objects beside each other, centred; the one numbered grow takes what
 // space is left, none if it is negative.
-func row(gap float32, grow int, objects ...fyne.CanvasObject) *fyne.Container {
-	return foldingRow(gap, grow, 0, objects...)
+func Row(gap float32, grow int, objects ...fyne.CanvasObject) *fyne.Container {
+	return FoldingRow(gap, grow, 0, objects...)
 }
 
-// foldingRow is a row that has the growing object above the others where less
+// FoldingRow is a row that has the growing object above the others where less
 // than fold would be left for it.
-func foldingRow(gap float32, grow int, fold float32, objects ...fyne.CanvasObject) *fyne.Container {
+func FoldingRow(gap float32, grow int, fold float32, objects ...fyne.CanvasObject) *fyne.Container {
 	l := &rowLayout{gap: gap, fold: fold}
 	if grow >= 0 {
 		l.grow = objects[grow]
@@ -157,13 +159,13 @@ func (l *rowLayout) split(objects []fyne.CanvasObject) (above fyne.CanvasObject,
 	return above, below
 }
 
-func (l *rowLayout) heightFor(objects []fyne.CanvasObject, width float32) float32 {
+func (l *rowLayout) HeightFor(objects []fyne.CanvasObject, width float32) float32 {
 	objects = visible(objects)
 	var total float32
 	if l.folded(objects, width) {
 		above, below := l.split(objects)
 		if above != nil {
-			total = heightFor(above, width)
+			total = HeightFor(above, width)
 			if len(below) > 0 {
 				total += l.gap
 			}
@@ -172,7 +174,7 @@ func (l *rowLayout) heightFor(objects []fyne.CanvasObject, width float32) float3
 	}
 	var height float32
 	for i, w := range l.widths(objects, width) {
-		height = max(height, heightFor(objects[i], w))
+		height = max(height, HeightFor(objects[i], w))
 	}
 	return total + height
 }
@@ -185,16 +187,16 @@ func (l *rowLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
 	if l.folded(objects, size.Width) {
 		above, below := l.split(objects)
 		if above != nil {
-			h := heightFor(above, size.Width)
-			place(above, 0, 0, size.Width, h)
+			h := HeightFor(above, size.Width)
+			Place(above, 0, 0, size.Width, h)
 			y = h + l.gap
 		}
 		objects = below
 	}
 	var x float32
 	for i, w := range l.widths(objects, size.Width) {
-		h := min(heightFor(objects[i], w), size.Height-y)
-		place(objects[i], x, y+(size.Height-y-h)/2, w, h)
+		h := min(HeightFor(objects[i], w), size.Height-y)
+		Place(objects[i], x, y+(size.Height-y-h)/2, w, h)
 		x += w + l.gap
 	}
 }
@@ -221,14 +223,14 @@ func (l *rowLayout) MinSize(objects []fyne.CanvasObject) fyne.Size {
 		least.Width = max(least.Width, widest)
 	}
 	if l.width > 0 {
-		least.Height = l.heightFor(objects, max(l.width, least.Width))
+		least.Height = l.HeightFor(objects, max(l.width, least.Width))
 	}
 	return least
 }
 
-// grid puts objects into columns of the same width, as many as fit at least
+// Grid puts objects into columns of the same width, as many as fit at least
 // that wide; each line is as high as its highest.
-func grid(gap, least float32, objects ...fyne.CanvasObject) *fyne.Container {
+func Grid(gap, least float32, objects ...fyne.CanvasObject) *fyne.Container {
 	return container.New(&gridLayout{gap: gap, least: least}, objects...)
 }
 
@@ -252,14 +254,14 @@ func (l *gridLayout) lines(objects []fyne.CanvasObject, width float32, line func
 		n := min(columns, len(objects))
 		var height float32
 		for _, o := range objects[:n] {
-			height = max(height, heightFor(o, each))
+			height = max(height, HeightFor(o, each))
 		}
 		line(objects[:n], each, height)
 		objects = objects[n:]
 	}
 }
 
-func (l *gridLayout) heightFor(objects []fyne.CanvasObject, width float32) float32 {
+func (l *gridLayout) HeightFor(objects []fyne.CanvasObject, width float32) float32 {
 	var total float32
 	l.lines(objects, width, func(_ []fyne.CanvasObject, _, height float32) { total += height + l.gap })
 	return max(0, total-l.gap)
@@ -271,7 +273,7 @@ func (l *gridLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
 	var y float32
 	l.lines(objects, size.Width, func(objects []fyne.CanvasObject, each, height float32) {
 		for i, o := range objects {
-			place(o, float32(i)*(each+l.gap), y, each, height)
+			Place(o, float32(i)*(each+l.gap), y, each, height)
 		}
 		y += height + l.gap
 	})
@@ -283,13 +285,13 @@ func (l *gridLayout) MinSize(objects []fyne.CanvasObject) fyne.Size {
 	for _, o := range visible(objects) {
 		least.Width = max(least.Width, o.MinSize().Width)
 	}
-	least.Height = l.heightFor(objects, max(l.width, least.Width))
+	least.Height = l.HeightFor(objects, max(l.width, least.Width))
 	return least
 }
 
-// flow puts objects beside each other, and goes on below where there is no more
+// Flow puts objects beside each other, and goes on below where there is no more
 // space. It can be as narrow as the widest.
-func flow(gap float32, objects ...fyne.CanvasObject) *fyne.Container {
+func Flow(gap float32, objects ...fyne.CanvasObject) *fyne.Container {
 	return container.New(&flowLayout{gap: gap}, objects...)
 }
 
@@ -310,14 +312,14 @@ func (l *flowLayout) each(objects []fyne.CanvasObject, width float32, put func(o
 	return y + high
 }
 
-func (l *flowLayout) heightFor(objects []fyne.CanvasObject, width float32) float32 {
+func (l *flowLayout) HeightFor(objects []fyne.CanvasObject, width float32) float32 {
 	return l.each(objects, width, func(fyne.CanvasObject, float32, float32, float32, float32) {})
 }
 
 // Layout implements fyne.Layout.
 func (l *flowLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
 	l.width = size.Width
-	l.each(objects, size.Width, place)
+	l.each(objects, size.Width, Place)
 }
 
 // MinSize implements fyne.Layout.
@@ -332,23 +334,23 @@ func (l *flowLayout) MinSize(objects []fyne.CanvasObject) fyne.Size {
 	if width == 0 {
 		width = all
 	}
-	return fyne.NewSize(least, l.heightFor(objects, max(width, least)))
+	return fyne.NewSize(least, l.HeightFor(objects, max(width, least)))
 }
 
-// inset puts space around an object: above and below, left and right.
-func inset(vertical, horizontal float32, o fyne.CanvasObject) *fyne.Container {
+// Inset puts space around an object: above and below, left and right.
+func Inset(vertical, horizontal float32, o fyne.CanvasObject) *fyne.Container {
 	return container.New(insetLayout{vertical, horizontal}, o)
 }
 
 type insetLayout struct{ vertical, horizontal float32 }
 
-func (l insetLayout) heightFor(objects []fyne.CanvasObject, width float32) float32 {
-	return heightFor(objects[0], width-2*l.horizontal) + 2*l.vertical
+func (l insetLayout) HeightFor(objects []fyne.CanvasObject, width float32) float32 {
+	return HeightFor(objects[0], width-2*l.horizontal) + 2*l.vertical
 }
 
 // Layout implements fyne.Layout.
 func (l insetLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
-	place(objects[0], l.horizontal, l.vertical, max(0, size.Width-2*l.horizontal), max(0, size.Height-2*l.vertical))
+	Place(objects[0], l.horizontal, l.vertical, max(0, size.Width-2*l.horizontal), max(0, size.Height-2*l.vertical))
 }
 
 // MinSize implements fyne.Layout.
@@ -356,17 +358,17 @@ func (l insetLayout) MinSize(objects []fyne.CanvasObject) fyne.Size {
 	return objects[0].MinSize().AddWidthHeight(2*l.horizontal, 2*l.vertical)
 }
 
-// layers puts objects over each other, the last on top.
-func layers(objects ...fyne.CanvasObject) *fyne.Container {
+// Layers puts objects over each other, the last on top.
+func Layers(objects ...fyne.CanvasObject) *fyne.Container {
 	return container.New(layersLayout{}, objects...)
 }
 
 type layersLayout struct{}
 
-func (layersLayout) heightFor(objects []fyne.CanvasObject, width float32) float32 {
+func (layersLayout) HeightFor(objects []fyne.CanvasObject, width float32) float32 {
 	var height float32
 	for _, o := range objects {
-		height = max(height, heightFor(o, width))
+		height = max(height, HeightFor(o, width))
 	}
 	return height
 }
@@ -374,7 +376,7 @@ func (layersLayout) heightFor(objects []fyne.CanvasObject, width float32) float3
 // Layout implements fyne.Layout.
 func (layersLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
 	for _, o := range objects {
-		place(o, 0, 0, size.Width, size.Height)
+		Place(o, 0, 0, size.Width, size.Height)
 	}
 }
 
@@ -394,41 +396,42 @@ func centered(widest float32, o fyne.CanvasObject) *fyne.Container {
 
 type centeredLayout struct{ widest float32 }
 
-func (l centeredLayout) heightFor(objects []fyne.CanvasObject, width float32) float32 {
-	return heightFor(objects[0], min(width, l.widest))
+func (l centeredLayout) HeightFor(objects []fyne.CanvasObject, width float32) float32 {
+	return HeightFor(objects[0], min(width, l.widest))
 }
 
 // Layout implements fyne.Layout.
 func (l centeredLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
 	w := min(size.Width, l.widest)
-	h := heightFor(objects[0], w)
-	place(objects[0], (size.Width-w)/2, max(0, (size.Height-h)/2), w, h)
+	h := HeightFor(objects[0], w)
+	Place(objects[0], (size.Width-w)/2, max(0, (size.Height-h)/2), w, h)
 }
 
 // MinSize implements fyne.Layout.
 func (l centeredLayout) MinSize(objects []fyne.CanvasObject) fyne.Size { return objects[0].MinSize() }
 
-// scroller shows an object that can be higher than the space for it.
-type scroller struct {
-	composite
-	scroll *container.Scroll
+// Scroller shows an object that can be higher than the space for it.
+type Scroller struct {
+	Composite
+	Scroll *container.Scroll
 }
 
-func newScroller(body fyne.CanvasObject) *scroller {
-	s := &scroller{scroll: container.NewVScroll(body)}
-	s.root = layers(s.scroll)
+// NewScroller returns a scroller that shows body.
+func NewScroller(body fyne.CanvasObject) *Scroller {
+	s := &Scroller{Scroll: container.NewVScroll(body)}
+	s.Root = Layers(s.Scroll)
 	s.ExtendBaseWidget(s)
 	return s
 }
 
-// fit takes note that what is shown may have become higher or lower.
-func (s *scroller) fit() { s.scroll.Refresh() }
+// Fit takes note that what is shown may have become higher or lower.
+func (s *Scroller) Fit() { s.Scroll.Refresh() }
 
-// reveal scrolls so that what stands at top, from the top of what is to be seen
+// Reveal scrolls so that what stands at top, from the top of what is to be seen
 // now, and is that high, is in view.
-func (s *scroller) reveal(top, height float32) {
-	const around = space2
-	offset := s.scroll.Offset
+func (s *Scroller) Reveal(top, height float32) {
+	const around = Space2
+	offset := s.Scroll.Offset
 	switch view := s.Size().Height; {
 	case top < around:
 		offset.Y += top - around
@@ -437,7 +440,7 @@ func (s *scroller) reveal(top, height float32) {
 	default:
 		return
 	}
-	s.scroll.ScrollToOffset(offset)
+	s.Scroll.ScrollToOffset(offset)
 }
 
 // centerRow puts objects beside each other into the middle.
@@ -452,5 +455,5 @@ func (l *centerRowLayout) Layout(objects []fyne.CanvasObject, size fyne.Size) {
 	l.width = size.Width
 	var used float32
 	l.each(objects, size.Width, func(_ fyne.CanvasObject, x, _, w, _ float32) { used = max(used, x+w) })
-	l.each(objects, size.Width, func(o fyne.CanvasObject, x, y, w, h float32) { place(o, x+(size.Width-used)/2, y, w, h) })
+	l.each(objects, size.Width, func(o fyne.CanvasObject, x, y, w, h float32) { Place(o, x+(size.Width-used)/2, y, w, h) })
 }

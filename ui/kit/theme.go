@@ -1,4 +1,6 @@
-package ui
+// Package kit has what the pages of the window are made of: the theme, text,
+// layouts, panels and controls. It knows no page.
+package kit
 
 import (
 	"image/color"
@@ -10,85 +12,86 @@ import (
 // Names of the theme's colours, beside those of Fyne. Each kind of news has a
 // colour and a ground that it is readable on.
 const (
-	colorText   = theme.ColorNameForeground
-	colorGround = theme.ColorNameBackground
-	colorMuted  = theme.ColorNamePlaceHolder
-	colorLine   = theme.ColorNameSeparator
-	colorAccent = theme.ColorNamePrimary
-	colorOK     = theme.ColorNameSuccess
-	colorWarn   = theme.ColorNameWarning
-	colorBad    = theme.ColorNameError
+	ColorText       = theme.ColorNameForeground
+	ColorBackground = theme.ColorNameBackground
+	ColorMuted      = theme.ColorNamePlaceHolder
+	ColorLine       = theme.ColorNameSeparator
+	ColorAccent     = theme.ColorNamePrimary
+	ColorOK         = theme.ColorNameSuccess
+	ColorWarn       = theme.ColorNameWarning
+	ColorBad        = theme.ColorNameError
 
-	colorCard         fyne.ThemeColorName = "perch-card"
-	colorRail         fyne.ThemeColorName = "perch-rail"
-	colorTint         fyne.ThemeColorName = "perch-tint" // of code, bubbles and neutral pills
-	colorOnAccent                         = theme.ColorNameForegroundOnPrimary
-	colorAccentHover  fyne.ThemeColorName = "perch-accent-hover"
-	colorAccentGround fyne.ThemeColorName = "perch-accent-ground"
-	colorOKGround     fyne.ThemeColorName = "perch-ok-ground"
-	colorWarnGround   fyne.ThemeColorName = "perch-warn-ground"
-	colorBadGround    fyne.ThemeColorName = "perch-bad-ground"
+	ColorCard             fyne.ThemeColorName = "perch-card"
+	ColorRail             fyne.ThemeColorName = "perch-rail"
+	ColorTint             fyne.ThemeColorName = "perch-tint" // of code, bubbles and neutral pills
+	ColorOnAccent                             = theme.ColorNameForegroundOnPrimary
+	ColorAccentHover      fyne.ThemeColorName = "perch-accent-hover"
+	ColorAccentBackground fyne.ThemeColorName = "perch-accent-ground"
+	ColorOKBackground     fyne.ThemeColorName = "perch-ok-ground"
+	ColorWarnBackground   fyne.ThemeColorName = "perch-warn-ground"
+	ColorBadBackground    fyne.ThemeColorName = "perch-bad-ground"
 )
 
 // Sizes of text.
 const (
-	sizeText   = theme.SizeNameText           // 14
-	sizeSmall  = theme.SizeNameCaptionText    // 12.5
-	sizeTitle  = theme.SizeNameSubHeadingText // 15
-	sizeFigure = theme.SizeNameHeadingText    // 25
+	SizeText   = theme.SizeNameText           // 14
+	SizeSmall  = theme.SizeNameCaptionText    // 12.5
+	SizeTitle  = theme.SizeNameSubHeadingText // 15
+	SizeFigure = theme.SizeNameHeadingText    // 25
 )
 
 // Spaces and corners.
 const (
-	space1        = 4
-	space2        = 8
-	space3        = 12
-	space4        = 16
-	space5        = 22
-	radiusControl = 8
-	radiusCard    = 12
+	Space1        = 4
+	Space2        = 8
+	Space3        = 12
+	Space4        = 16
+	Space5        = 22
+	RadiusControl = 8
+	RadiusCard    = 12
 )
 
-// tone is what a thing tells by its colour. It is never told by colour alone.
-type tone int
+// Tone is what a thing tells by its colour. It is never told by colour alone.
+type Tone int
 
+// The tones.
 const (
-	neutral tone = iota
-	accent
-	ok
-	warn
-	bad
+	Neutral Tone = iota
+	Accent
+	OK
+	Warn
+	Bad
 )
 
-// color returns the colour of text and lines of a tone.
-func (t tone) color() fyne.ThemeColorName {
+// Color returns the colour of text and lines of a tone.
+func (t Tone) Color() fyne.ThemeColorName {
 	switch t {
-	case accent:
-		return colorAccent
-	case ok:
-		return colorOK
-	case warn:
-		return colorWarn
-	case bad:
-		return colorBad
+	case Accent:
+		return ColorAccent
+	case OK:
+		return ColorOK
+	case Warn:
+		return ColorWarn
+	case Bad:
+		return ColorBad
 	default:
-		return colorMuted
+		return ColorMuted
 	}
 }
 
-// ground returns the colour behind the text of a tone.
-func (t tone) ground() fyne.ThemeColorName {
+// Background returns the colour behind the text of a tone.
+func (t Tone) Background() fyne.ThemeColorName {
 	switch t {
-	case accent:
-		return colorAccentGround
-	case ok:
-		return colorOKGround
-	case warn:
-		return colorWarnGround
-	case bad:
-		return colorBadGround
+	case Accent:
+		return ColorAccentBackground
+	case OK:
+		return ColorOKBackground
+	case Warn:
+		return ColorWarnBackground
+	case Bad:
+		return ColorBadBackground
 	default:
-		return colorTint
+		return ColorTint
 	}
 }
 
@@ -118,52 +121,52 @@ func palette(name fyne.ThemeColorName, light bool) (color.Color, bool) {
 		return color.NRGBA{R: part(24), G: part(16), B: part(8), A: part(0)}, true
 	}
 	switch name {
-	case colorGround:
+	case ColorBackground:
 		return pick(0xf6f7f9ff, 0x14181dff)
-	case colorCard, theme.ColorNameButton, theme.ColorNameInputBackground, theme.ColorNameMenuBackground,
+	case ColorCard, theme.ColorNameButton, theme.ColorNameInputBackground, theme.ColorNameMenuBackground,
 		theme.ColorNameOverlayBackground, theme.ColorNameHeaderBackground:
 		return pick(0xffffffff, 0x1c2229ff)
-	case colorRail:
+	case ColorRail:
 		return pick(0xeef1f4ff, 0x181d23ff)
-	case colorText:
+	case ColorText:
 		return pick(0x1c2430ff, 0xe6eaf0ff)
-	case colorMuted:
+	case ColorMuted:
 		return pick(0x667085ff, 0x94a0b0ff)
 	case theme.ColorNameDisabled:
 		return pick(0x98a2b3ff, 0x5b6675ff)
 	case theme.ColorNameDisabledButton:
 		return pick(0xf1f4f7ff, 0x181d23ff)
-	case colorLine, theme.ColorNameInputBorder:
+	case ColorLine, theme.ColorNameInputBorder:
 		return pick(0xe4e7ecff, 0x2b333dff)
-	case colorTint:
+	case ColorTint:
 		return pick(0xf1f4f7ff, 0x14181dff)
 	case theme.ColorNameHover:
 		return pick(0x1c24300d, 0xe6eaf012)
 	case theme.ColorNamePressed:
 		return pick(0x1c24301f, 0xe6eaf024)
-	case colorAccent, theme.ColorNameHyperlink:
+	case ColorAccent, theme.ColorNameHyperlink:
 		return pick(0x0f766eff, 0x2dd4bfff)
-	case colorAccentHover:
+	case ColorAccentHover:
 		return pick(0x0d655eff, 0x5eead4ff)
-	case colorOnAccent:
+	case ColorOnAccent:
 		return pick(0xffffffff, 0x0b1f1dff)
-	case colorAccentGround:
+	case ColorAccentBackground:
 		return pick(0xd9f0edff, 0x123a37ff)
 	case theme.ColorNameFocus:
 		return pick(0x0f766e66, 0x2dd4bf66)
 	case theme.ColorNameSelection:
 		return pick(0xd9f0edff, 0x123a37ff)
-	case colorOK:
+	case ColorOK:
 		return pick(0x15803dff, 0x4ade80ff)
-	case colorOKGround:
+	case ColorOKBackground:
 		return pick(0xdcfce7ff, 0x12301dff)
-	case colorWarn:
+	case ColorWarn:
 		return pick(0xb45309ff, 0xfbbf24ff)
-	case colorWarnGround:
+	case ColorWarnBackground:
 		return pick(0xfef3c7ff, 0x3a2c0bff)
-	case colorBad:
+	case ColorBad:
 		return pick(0xb42318ff, 0xf87171ff)
-	case colorBadGround:
+	case ColorBadBackground:
 		return pick(0xfee4e2ff, 0x3b1715ff)
 	case theme.ColorNameForegroundOnError, theme.ColorNameForegroundOnSuccess, theme.ColorNameForegroundOnWarning:
 		return pick(0xffffffff, 0x14181dff)
@@ -181,18 +184,18 @@ func palette(name fyne.ThemeColorName, light bool) (color.Color, bool) {
 // Size returns the size of that name.
 func (l look) Size(name fyne.ThemeSizeName) float32 {
 	switch name {
-	case sizeText:
+	case SizeText:
 		return 14
-	case sizeSmall:
+	case SizeSmall:
 		return 12.5
-	case sizeTitle:
+	case SizeTitle:
 		return 15
-	case sizeFigure:
+	case SizeFigure:
 		return 25
 	case theme.SizeNameInputRadius, theme.SizeNameButtonRadius, theme.SizeNameSelectionRadius, theme.SizeNameMenuRadius, theme.SizeNamePopupRadius:
-		return radiusControl
+		return RadiusControl
 	case theme.SizeNameCardRadius, theme.SizeNameDialogRadius:
-		return radiusCard
+		return RadiusCard
 	case theme.SizeNameInlineIcon:
 		return 18
 	case theme.SizeNameScrollBar:

@@ -1,4 +1,4 @@
-package ui
+package kit
 
 import (
 	"errors"
@@ -14,6 +14,7 @@ import (
 	"fyne.io/fyne/v2"
 	"fyne.io/fyne/v2/canvas"
 	"fyne.io/fyne/v2/container"
+	"fyne.io/fyne/v2/driver/desktop"
 	"fyne.io/fyne/v2/driver/software"
 	"fyne.io/fyne/v2/test"
 	"fyne.io/fyne/v2/theme"
@@ -21,11 +22,12 @@ import (
 
 	"perch/assets"
 	"perch/bridge"
+	"perch/ui/kit/kittest"
 )
 
 // bench is a kit in a window of its own, and what it was asked for.
 type bench struct {
-	*kit
+	*Kit
 	t       *testing.T
 	window  fyne.Window
 	copied  []string
@@ -37,15 +39,15 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	app := test.NewTempApp(t)
-	app.Settings().SetTheme(fixedTheme{NewTheme(), theme.VariantLight})
+	app.Settings().SetTheme(kittest.FixedTheme{Theme: NewTheme(), Variant: theme.VariantLight})
 	b := &bench{t: t, window: test.NewTempWindow(t, nil)}
-	b.kit = &kit{
-		copy:     func(s string) { b.copied = append(b.copied, s) },
-		later:    func(_ time.Duration, f func()) { b.timers = append(b.timers, f) },
-		escape:   func() { b.escapes++ },
-		shortcut: func(s fyne.Shortcut) { b.keys = append(b.keys, s) },
-		unfocus:  func() { b.window.Canvas().Unfocus() },
-		reveal:   func(fyne.CanvasObject) {},
+	b.Kit = &Kit{
+		Copy:     func(s string) { b.copied = append(b.copied, s) },
+		Later:    func(_ time.Duration, f func()) { b.timers = append(b.timers, f) },
+		Escape:   func() { b.escapes++ },
+		Shortcut: func(s fyne.Shortcut) { b.keys = append(b.keys, s) },
+		Unfocus:  func() { b.window.Canvas().Unfocus() },
+		Reveal:   func(fyne.CanvasObject) {},
 	}
 	return b
 }
@@ -53,7 +55,7 @@ func newBench(t *testing.T) *bench {
 // put shows objects in the window, that wide.
 func (b *bench) put(width float32, objects ...fyne.CanvasObject) {
 	b.window.SetPadded(false)
-	b.window.SetContent(column(space2, objects...))
+	b.window.SetContent(Column(Space2, objects...))
 	b.window.Resize(fyne.NewSize(width, 400))
 }
 
@@ -79,13 +81,13 @@ func TestColorsAreReadable(t *testing.T) {
 			return c
 		}
 		for text, grounds := range map[fyne.ThemeColorName][]fyne.ThemeColorName{
-			colorText:     {colorGround, colorCard, colorRail, colorTint, colorAccentGround, colorOKGround, colorWarnGround, colorBadGround},
-			colorMuted:    {colorGround, colorCard, colorRail, colorTint},
-			colorAccent:   {colorCard, colorAccentGround},
-			colorOK:       {colorCard, colorOKGround},
-			colorWarn:     {colorCard, colorWarnGround},
-			colorBad:      {colorCard, colorBadGround},
-			colorOnAccent: {colorAccent, colorAccentHover},
+			ColorText:     {ColorBackground, ColorCard, ColorRail, ColorTint, ColorAccentBackground, ColorOKBackground, ColorWarnBackground, ColorBadBackground},
+			ColorMuted:    {ColorBackground, ColorCard, ColorRail, ColorTint},
+			ColorAccent:   {ColorCard, ColorAccentBackground},
+			ColorOK:       {ColorCard, ColorOKBackground},
+			ColorWarn:     {ColorCard, ColorWarnBackground},
+			ColorBad:      {ColorCard, ColorBadBackground},
+			ColorOnAccent: {ColorAccent, ColorAccentHover},
 		} {
 			for _, ground := range grounds {
 				if got := contrast(c(text), c(ground)); got < 4.3 {
@@ -116,7 +118,7 @@ func contrast(a, b color.Color) float64 {
 func TestButtonByMouseAndKeyboard(t *testing.T) {
 	b := newBench(t)
 	pressed := 0
-	button := b.button(bridge.Say("Pause"), func() { pressed++ })
+	button := b.Button(bridge.Say("Pause"), func() { pressed++ })
 	b.put(200, button)
 	test.Tap(button)
 	b.press(fyne.KeyTab, fyne.KeyReturn, fyne.KeySpace, fyne.KeyEnter, fyne.KeyA)
@@ -140,51 +142,51 @@ func TestButtonByMouseAndKeyboard(t *testing.T) {
 
 func TestCopyButtonSaysSoForAMoment(t *testing.T) {
 	b := newBench(t)
-	code := b.codeLine("perch occ", true)
+	code := b.CodeLine("perch occ", true)
 	b.put(400, code)
-	button := code.line.Objects[1].(*button)
+	button := code.line.Objects[1].(*Button)
 	width := button.MinSize().Width
 	test.Tap(button)
 	test.Tap(button)
-	code.set("perch log")
+	code.Set("perch log")
 	test.Tap(button)
 	if diff := cmp.Diff([]string{"perch occ", "perch occ", "perch log"}, b.copied); diff != "" {
 		t.Error(diff)
 	}
-	if button.text != "Copied" || button.MinSize().Width != width {
-		t.Errorf("after copying it says %q, %v wide instead of %v", button.text, button.MinSize().Width, width)
+	if button.Text != "Copied" || button.MinSize().Width != width {
+		t.Errorf("after copying it says %q, %v wide instead of %v", button.Text, button.MinSize().Width, width)
 	}
 	b.timers[0]()
-	if button.text != "Copied" {
+	if button.Text != "Copied" {
 		t.Error("the time of the first copy took the word of the last one away")
 	}
 	b.timers[2]()
-	if button.text != "Copy" {
-		t.Errorf("later it says %q", button.text)
+	if button.Text != "Copy" {
+		t.Errorf("later it says %q", button.Text)
 	}
 }
 
 // What is shown of a secret is not what is copied.
 func TestSecretCodeCopiesInFull(t *testing.T) {
 	b := newBench(t)
-	code := b.secretCode("install '••••••'", bridge.Say("Copy with secret"), func() string { return "install 's3cret'" })
+	code := b.SecretCode("install '••••••'", bridge.Say("Copy with secret"), func() string { return "install 's3cret'" })
 	b.put(400, code)
-	test.Tap(code.line.Objects[1].(*button))
-	if b.copied[0] != "install 's3cret'" || code.text != "install '••••••'" {
-		t.Errorf("copied %q, shown %q", b.copied, code.text)
+	test.Tap(code.line.Objects[1].(*Button))
+	if b.copied[0] != "install 's3cret'" || code.Text != "install '••••••'" {
+		t.Errorf("copied %q, shown %q", b.copied, code.Text)
 	}
 }
 
 func TestChooserByMouseAndKeyboard(t *testing.T) {
 	b := newBench(t)
 	var taken []int
-	cards := b.choiceCards([]choice{
+	cards := b.ChoiceCards([]Choice{
 		{bridge.Say("Cloudflare tunnel"), bridge.Say("public, no open port")},
 		{bridge.Say("Same network"), bridge.Say("http://192.168.1.20:8460")},
 		{bridge.Say("My own proxy"), bridge.Say("an address of yours")},
 	}, func(i int) { taken = append(taken, i) })
 	b.put(600, cards)
-	cards.set(1)
+	cards.Set(1)
 	if len(taken) > 0 {
 		t.Error("set was taken for a person")
 	}
@@ -196,18 +198,18 @@ func TestChooserByMouseAndKeyboard(t *testing.T) {
 	if b.escapes != 1 {
 		t.Error("Escape did not get through")
 	}
-	golden(t, "choices", b.window.Canvas())
+	test.AssertRendersToMarkup(t, "choices.xml", b.window.Canvas())
 }
 
 func TestDropdownAndCheckAndEntry(t *testing.T) {
 	b := newBench(t)
 	var taken []string
-	list := b.dropdown([]string{"All levels", "Warnings", "Errors"}, func(i int) { taken = append(taken, fmt.Sprint("level ", i)) })
-	box := b.check(bridge.Say("Start at login"), func(yes bool) { taken = append(taken, fmt.Sprint("login ", yes)) })
-	field := b.entry(bridge.Say("Filter"))
+	list := b.Dropdown([]string{"All levels", "Warnings", "Errors"}, func(i int) { taken = append(taken, fmt.Sprint("level ", i)) })
+	box := b.Check(bridge.Say("Start at login"), func(yes bool) { taken = append(taken, fmt.Sprint("login ", yes)) })
+	field := b.Entry(bridge.Say("Filter"))
 	b.put(300, list, box, field)
-	list.set(0)
-	box.set(true)
+	list.Set(0)
+	box.Set(true)
 	if len(taken) > 0 {
 		t.Errorf("set was taken for a person: %v", taken)
 	}
@@ -217,7 +219,7 @@ func TestDropdownAndCheckAndEntry(t *testing.T) {
 		t.Errorf("%s, %d escapes", diff, b.escapes)
 	}
 	b.press(fyne.KeyTab)
-	field.TypedShortcut(settingsShortcut())
+	field.TypedShortcut(&desktop.CustomShortcut{KeyName: fyne.KeyComma, Modifier: fyne.KeyModifierShortcutDefault})
 	if len(b.keys) != 1 {
 		t.Error("a shortcut of the window is lost while a person types")
 	}
@@ -225,15 +227,15 @@ func TestDropdownAndCheckAndEntry(t *testing.T) {
 		t.Error("Escape does not leave the field")
 	}
 	marked := func() bool {
-		return slices.ContainsFunc(shownObjects(field), func(o fyne.CanvasObject) bool {
+		return slices.ContainsFunc(kittest.VisibleObjects(field), func(o fyne.CanvasObject) bool {
 			r, ok := o.(*canvas.Rectangle)
-			return ok && r.StrokeColor == theme.ColorForWidget(colorBad, field)
+			return ok && r.StrokeColor == theme.ColorForWidget(ColorBad, field)
 		})
 	}
-	if field.mark(errors.New("wrong")); !marked() {
+	if field.Mark(errors.New("wrong")); !marked() {
 		t.Error("a wrong field has no border of that colour")
 	}
-	if field.mark(nil); marked() {
+	if field.Mark(nil); marked() {
 		t.Error("a field that was wrong keeps its border")
 	}
 }
@@ -241,9 +243,9 @@ func TestDropdownAndCheckAndEntry(t *testing.T) {
 // Each status has a shape of its own, whatever its colour.
 func TestStatusesDifferInShape(t *testing.T) {
 	newBench(t)
-	seen := map[string]status{}
-	for s := statusOK; s <= statusPaused; s++ {
-		shape := newStatus(s, 20)
+	seen := map[string]Status{}
+	for s := StatusOK; s <= StatusPaused; s++ {
+		shape := NewStatusShape(s, 20)
 		key := fmt.Sprint(shape.glyph.name, " on ", shape.ground.radius)
 		if other, ok := seen[key]; ok {
 			t.Errorf("%v and %v are both %s", s, other, key)
@@ -258,7 +260,7 @@ func TestStatusesDifferInShape(t *testing.T) {
 func TestLineIsCutOff(t *testing.T) {
 	newBench(t)
 	shown := func(text string, whole bool, width float32) string {
-		l := newLine(text, style{})
+		l := NewLine(text, Style{})
 		l.whole = whole
 		l.Resize(fyne.NewSize(width, 20))
 		return test.WidgetRenderer(l).Objects()[0].(*canvas.Text).Text
@@ -286,22 +288,22 @@ func TestLineIsCutOff(t *testing.T) {
 // all layouts.
 func TestHeightsFollowWidths(t *testing.T) {
 	newBench(t)
-	text := func() *prose {
-		return newProse(part{"The bot is not enabled in this conversation, or its secret differs from the server's.", style{}})
+	text := func() *Prose {
+		return NewProse(Part{"The bot is not enabled in this conversation, or its secret differs from the server's.", Style{}})
 	}
-	k := &kit{reveal: func(fyne.CanvasObject) {}}
+	k := &Kit{Reveal: func(fyne.CanvasObject) {}}
 	for name, o := range map[string]fyne.CanvasObject{
-		"prose": text(), "column": column(8, text(), text()), "row": row(8, 0, text(), newStrut(60, 10, newPanel("", "", 0))),
-		"inset": inset(10, 10, text()), "layers": layers(text()), "grid": grid(8, 100, text(), text()), "centered": centered(200, text()),
-		"card": k.card(bridge.Say("Title"), text()), "field": k.field(bridge.Say("Server address"), bridge.Say("Nextcloud ids, separated by commas. Empty: nobody. *: everybody."), text()),
-		"flow": flow(8, newStrut(100, 20, newPanel("", "", 0)), newStrut(100, 20, newPanel("", "", 0)), newStrut(100, 20, newPanel("", "", 0))),
+		"prose": text(), "column": Column(8, text(), text()), "row": Row(8, 0, text(), Strut(60, 10, NewPanel("", "", 0))),
+		"inset": Inset(10, 10, text()), "layers": Layers(text()), "grid": Grid(8, 100, text(), text()), "centered": centered(200, text()),
+		"card": k.Card(bridge.Say("Title"), text()), "field": k.Field(bridge.Say("Server address"), bridge.Say("Nextcloud ids, separated by commas. Empty: nobody. *: everybody."), text()),
+		"flow": Flow(8, Strut(100, 20, NewPanel("", "", 0)), Strut(100, 20, NewPanel("", "", 0)), Strut(100, 20, NewPanel("", "", 0))),
 	} {
-		wide, narrow := heightFor(o, 900), heightFor(o, 180)
+		wide, narrow := HeightFor(o, 900), HeightFor(o, 180)
 		if narrow <= wide {
 			t.Errorf("%s: %v high at 180, %v at 900", name, narrow, wide)
 		}
 		// A scroller gives it enough, also when it gets narrower.
-		s := newScroller(o)
+		s := NewScroller(o)
 		s.Resize(fyne.NewSize(900, 10))
 		s.Resize(fyne.NewSize(180, 10))
 		if got := o.Size().Height; got < narrow {
@@ -323,13 +325,13 @@ func TestGridLeavesNobodyAlone(t *testing.T) {
 
 func TestRowFoldsWhereItIsNarrow(t *testing.T) {
 	newBench(t)
-	code, pill := newPanel("", "", 0), newStrut(100, 20, newPanel("", "", 0))
-	r := foldingRow(10, 0, 200, newStrut(0, 20, code), pill)
-	r.Resize(fyne.NewSize(400, heightFor(r, 400)))
+	code, pill := NewPanel("", "", 0), Strut(100, 20, NewPanel("", "", 0))
+	r := FoldingRow(10, 0, 200, Strut(0, 20, code), pill)
+	r.Resize(fyne.NewSize(400, HeightFor(r, 400)))
 	if r.Size().Height != 20 || pill.Position() != fyne.NewPos(300, 0) {
 		t.Errorf("wide: %v high, the pill at %v", r.Size().Height, pill.Position())
 	}
-	r.Resize(fyne.NewSize(250, heightFor(r, 250)))
+	r.Resize(fyne.NewSize(250, HeightFor(r, 250)))
 	if r.Size().Height != 50 || pill.Position() != fyne.NewPos(0, 30) || code.Size().Width != 250 {
 		t.Errorf("narrow: %v high, the pill at %v, the code %v wide", r.Size().Height, pill.Position(), code.Size().Width)
 	}
@@ -337,7 +339,7 @@ func TestRowFoldsWhereItIsNarrow(t *testing.T) {
 
 func TestScrollerRevealsWhatHasTheFocus(t *testing.T) {
 	newBench(t)
-	s := newScroller(newStrut(10, 1000, newPanel("", "", 0)))
+	s := NewScroller(Strut(10, 1000, NewPanel("", "", 0)))
 	s.Resize(fyne.NewSize(100, 200))
 	for _, step := range []struct{ top, height, want float32 }{
 		{50, 30, 0},     // is in view
@@ -345,8 +347,8 @@ func TestScrollerRevealsWhatHasTheFocus(t *testing.T) {
 		{-100, 30, 30},  // above
 		{120, 300, 142}, // higher than the view: its top
 	} {
-		s.reveal(step.top, step.height)
-		if got := s.scroll.Offset.Y; got != step.want {
+		s.Reveal(step.top, step.height)
+		if got := s.Scroll.Offset.Y; got != step.want {
 			t.Errorf("after %v: scrolled to %v, want %v", step, got, step.want)
 		}
 	}
@@ -354,10 +356,10 @@ func TestScrollerRevealsWhatHasTheFocus(t *testing.T) {
 
 func TestChart(t *testing.T) {
 	newBench(t)
-	c := newBarChart(4)
+	c := NewBarChart(4)
 	c.Resize(fyne.NewSize(120, 100))
 	bars := []bridge.Bar{{}, {Messages: 2}, {Messages: 8, Failures: 2}, {Messages: 4}}
-	c.set(bars)
+	c.Set(bars)
 	r := test.WidgetRenderer(c).(*chartRenderer)
 	var heights []float32
 	for i, b := range r.bars {
@@ -377,7 +379,7 @@ func TestChart(t *testing.T) {
 		t.Error("the failures are not above their bar")
 	}
 	// One message in a quiet hour is no full bar.
-	c.set([]bridge.Bar{{}, {Messages: 1}, {}, {}})
+	c.Set([]bridge.Bar{{}, {Messages: 1}, {}, {}})
 	if got := r.bars[1].Size().Height; got > 50 {
 		t.Errorf("a single message is %v high of 100", got)
 	}
@@ -385,18 +387,18 @@ func TestChart(t *testing.T) {
 
 func TestFieldShowsHintOrError(t *testing.T) {
 	b := newBench(t)
-	f := b.field(bridge.Say("Allowed users"), bridge.Say("Empty: nobody."), b.entry(bridge.Text{}))
+	f := b.Field(bridge.Say("Allowed users"), bridge.Say("Empty: nobody."), b.Entry(bridge.Text{}))
 	b.put(600, f)
 	before := f.MinSize().Height
-	f.setError(bridge.Say("%s is not the id of a user", "Bob the Builder"))
-	if got := f.below.text(); got != "Bob the Builder is not the id of a user" || f.below.parts[0].style.color != colorBad {
+	f.SetNote("Bob the Builder is not the id of a user", Bad)
+	if got := f.below.Text(); got != "Bob the Builder is not the id of a user" || f.below.Parts[0].Style.Color != ColorBad {
 		t.Errorf("with an error: %q", got)
 	}
-	f.setError(bridge.Text{})
-	if got := f.below.text(); got != "Empty: nobody." {
+	f.SetNote("", Neutral)
+	if got := f.below.Text(); got != "Empty: nobody." {
 		t.Errorf("without: %q", got)
 	}
-	f.setHint(bridge.Text{})
+	f.SetHint(bridge.Text{})
 	if f.below.Visible() || f.MinSize().Height >= before {
 		t.Error("an empty hint takes space")
 	}
@@ -420,21 +422,21 @@ func TestSplitCommand(t *testing.T) {
 	}
 }
 
-// fixes tells words from what can be typed, line by line.
+// TestFixes tells words from what can be typed, line by line.
 func TestFixes(t *testing.T) {
 	b := newBench(t)
-	f := b.fixes(b.smallButton(bridge.Say("Run doctor"), nil))
+	f := b.Fixes(b.SmallButton(bridge.Say("Run doctor"), nil))
 	b.put(500, f)
-	f.set(bridge.Say("in Talk: Conversation settings, Bots, Enable\nor on the server: occ talk:bot:setup %s", "1"))
+	f.Set(bridge.Say("in Talk: Conversation settings, Bots, Enable\nor on the server: occ talk:bot:setup %s", "1"))
 	var got []string
-	for _, o := range shownObjects(f) {
+	for _, o := range kittest.VisibleObjects(f) {
 		switch o := o.(type) {
-		case *prose:
-			got = append(got, o.text())
-		case *codeLine:
+		case *Prose:
+			got = append(got, o.Text())
+		case *CodeLine:
 			got = append(got, "$")
-		case *button:
-			got = append(got, "["+o.text+"]")
+		case *Button:
+			got = append(got, "["+o.Text+"]")
 		}
 	}
 	want := []string{"in Talk: Conversation settings, Bots, Enable", "or on the server:", "$", "occ talk:bot:setup 1", "[Copy]", "[Run doctor]"}
@@ -445,9 +447,9 @@ func TestFixes(t *testing.T) {
 
 func TestWordsForNumbers(t *testing.T) {
 	for want, got := range map[string]string{
-		"38 ms": duration(38 * time.Millisecond), "0.8 s": duration(800 * time.Millisecond), "12.0 s": duration(12 * time.Second), "3 min": duration(3 * time.Minute),
-		"7": number(7), "148": number(148), "12\u202f345": number(12345), "1\u202f234\u202f567": number(1234567),
-		"It failed.": sentence("it failed"), "Why?": sentence("why?"), "Über alles.": sentence("über alles"), "": sentence(""),
+		"38 ms": FormatDuration(38 * time.Millisecond), "0.8 s": FormatDuration(800 * time.Millisecond), "12.0 s": FormatDuration(12 * time.Second), "3 min": FormatDuration(3 * time.Minute),
+		"7": FormatNumber(7), "148": FormatNumber(148), "12\u202f345": FormatNumber(12345), "1\u202f234\u202f567": FormatNumber(1234567),
+		"It failed.": Sentence("it failed"), "Why?": Sentence("why?"), "Über alles.": Sentence("über alles"), "": Sentence(""),
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
