@@ -28,25 +28,27 @@ func (s *Server) getRooms(r *request) answer {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	since, now := r.number("modifiedSince", 0), s.now()
 	rooms := list{}
 	for _, here := range s.rooms {
-		if p := here.participant(actorUser, r.user.id); p != nil {
+		if p := here.participant(actorUser, r.user.id); p != nil && here.changedSince(since) {
 			rooms = append(rooms, s.describe(here, p))
 		}
 	}
 	a := r.success(http.StatusOK, rooms)
 	a.header.Set("X-Nextcloud-Talk-Hash", sha1Hex(s.backend))
+	a.header.Set("X-Nextcloud-Talk-Modified-Before", strconv.FormatInt(now.Unix(), 10))
 	return a
 }
 
 // describe returns a room as the room API tells it to a participant.
 func (s *Server) describe(r *room, p *participant) raw {
-	name, notify, owner := r.name, 2, p.role == roleOwner
+	name, display, notify, owner := r.name, r.name, 2, p.role == roleOwner
 	if r.kind == oneToOne {
 		notify = 1
 		for _, o := range r.participants {
 			if o != p {
-				name = o.name
+				name, display = o.id, o.name
 			}
 		}
 	}
@@ -67,7 +69,9 @@ func (s *Server) describe(r *room, p *participant) raw {
 		{"token", r.token},
 		{"type", r.kind},
 		{"name", name},
+		{"displayName", display},
 		{"participantType", p.role},
+		{"permissions", p.permissions()},
 		{"lastActivity", active},
 		{"lastReadMessage", p.lastRead},
 		{"unreadMessages", unread},
@@ -178,16 +182,26 @@ func (s *Server) getChat(r *request) answer {
 		messages []*message
 	)
 	look := func() bool {
-		if here, viewer = s.member(r); here == nil {
-			return true
+		now, p := s.member(r)
+		removed := now == nil
+		if !removed {
+			here, viewer = now, p
 		}
-		messages = here.around(known, limit, future)
-		return len(messages) > 0
+		if here != nil { // who is removed meanwhile is told that, and no more
+			messages = here.around(known, limit, future)
+		}
+		return removed || len(messages) > 0
 	}
 	if timeout := min(r.number("timeout", 30), 30); future && timeout > 0 {
-		timer := time.NewTimer(time.Duration(timeout) * time.Second)
+		wait, cut := s.cutPoll(time.Duration(timeout) * time.Second)
+		timer := time.NewTimer(wait)
 		defer timer.Stop()
+		defer s.polling()()
 		_ = s.waitOr(r.Context(), timer.C, look) // 304 then
+		if cut && len(messages) == 0 && here != nil {
+			a, _ := Fault{Kind: FaultProxyPage, Status: http.StatusGatewayTimeout}.answer(s, r)
+			return a
+		}
 	} else {
 		s.mu.Lock()
 		look()

@@ -136,12 +136,14 @@ func davError(status int, exception, text string) answer {
 
 // login is a Login Flow v2 under way.
 type login struct {
-	poll string // token of who polls
-	user *user  // who granted access; nil as long as nobody did
+	poll    string // token of who polls
+	flow    string // token of the page
+	program string // that wants to log in
+	user    *user  // who granted access; nil as long as nobody did
 }
 
-func (s *Server) startLogin(*request) answer {
-	l := &login{poll: s.random(128, alphanumeric)}
+func (s *Server) startLogin(r *request) answer {
+	l := &login{poll: s.random(128, alphanumeric), flow: s.random(128, alphanumeric), program: r.UserAgent()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.logins) == keepLogins {
@@ -151,7 +153,7 @@ func (s *Server) startLogin(*request) answer {
 	s.notify()
 	return page(http.StatusOK, "application/json; charset=utf-8", string(encode(object{
 		{"poll", object{{"token", l.poll}, {"endpoint", s.backend + "/index.php/login/v2/poll"}}},
-		{"login", s.backend + "/index.php/login/v2/flow/" + s.random(128, alphanumeric)},
+		{"login", s.backend + "/index.php/login/v2/flow/" + l.flow},
 	}, true)))
 }
 

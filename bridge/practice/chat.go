@@ -452,6 +452,9 @@ func (s *Server) render(r *room, m *message, viewer *participant) (text string, 
 		if own {
 			text = strings.Replace(text, "{actor}", "You", 1)
 		}
+		if about, _ := m.objects.field("user").(object); viewer != nil && viewer.kind == actorUser && about.field("id") == viewer.id {
+			text = strings.Replace(text, "{user}", "you", 1)
+		}
 		return text, append(object{self}, m.objects...)
 	case m.file != nil:
 		parameters = object{self, {"file", s.fileParameter(m, viewer, own)}}

@@ -53,6 +53,7 @@ type Options struct {
 	TrustedDomains []string      // hosts besides localhost that requests may name
 	Talk23         bool          // tell bots of files, polls and locations as Talk 23 does: as a message
 	Admin          bool          // the administrator "admin" exists
+	ProxyTimeout   time.Duration // how long a proxy before the server waits for it; 0: for ever
 
 	Now func() time.Time // the server's clock; time.Now by default
 }
@@ -81,6 +82,7 @@ type Server struct {
 	requests     []Request
 	attempts     map[string]int // wrong signatures by client address
 	requestCount int
+	polls        int // requests that wait for a message now
 	lastMessage  int
 	lastAttendee int
 	lastFile     int
