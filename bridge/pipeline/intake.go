@@ -101,8 +101,10 @@ func (in *Intake) Accept(ctx context.Context, m bridge.Message) error {
 		e.Level, e.Text = slog.LevelDebug, m.Event
 		e.Title = bridge.Say("A reaction was added or removed")
 	case bridge.KindSystem:
-		e.Level = slog.LevelDebug
-		e.Title = bridge.Say("Something happened in the conversation: %s", m.Event)
+		if m.Author.Type == bridge.ActorBot { // our own, most likely
+			e.Level = slog.LevelDebug
+		}
+		e.Title = bridge.Say("Not answered, since Talk wrote it and no person: %s", m.Event)
 	}
 	if !e.Title.IsZero() {
 		in.Sink.Publish(e)
@@ -110,7 +112,7 @@ func (in *Intake) Accept(ctx context.Context, m bridge.Message) error {
 	}
 
 	if m.Author.Type == bridge.ActorBot {
-		e.Level, e.Title = slog.LevelDebug, bridge.Say("A message of a bot was not answered")
+		e.Title = bridge.Say("A message of a bot was not answered")
 		in.Sink.Publish(e)
 		return nil
 	}

@@ -105,6 +105,8 @@ func (s *Server) chatMessage(r *room, m *message, viewer *participant) object {
 		kind = "system"
 	case m.deleted:
 		kind = "comment_deleted"
+	case m.file != nil && m.file.voice:
+		kind = "voice-message"
 	}
 	reactions, own := object{}, list{}
 	for _, emoji := range m.emojis() {
@@ -130,7 +132,7 @@ func (s *Server) chatMessage(r *room, m *message, viewer *participant) object {
 		{"messageParameters", parameters.array()},
 		{"systemMessage", m.system},
 		{"messageType", kind},
-		{"isReplyable", kind == "comment"},
+		{"isReplyable", m.system == "" && !m.deleted},
 		{"referenceId", m.reference},
 		{"reactions", reactions},
 		{"expirationTimestamp", 0},
@@ -294,6 +296,8 @@ func (s *Server) postChat(r *request) answer {
 		return r.refusal(http.StatusBadRequest, object{{"error", "message"}})
 	case errors.Is(err, errNoParent):
 		return r.refusal(http.StatusBadRequest, object{{"error", "reply-to"}})
+	case errors.Is(err, errNotAllowed):
+		return r.refusal(http.StatusForbidden, list{})
 	case err != nil:
 		return r.refusal(http.StatusNotFound, list{})
 	}

@@ -43,6 +43,8 @@ type message struct {
 type file struct {
 	id, name, etag, mime, link string
 	content                    []byte
+	voice                      bool   // recorded in Talk
+	contact                    string // whose card it is
 }
 
 // store needs s.mu.
@@ -125,12 +127,12 @@ func (s *Server) post(r *room, from actor, role int, d Draft) (*message, []hook,
 	case utf8.RuneCountInString(text) > s.opts.MaxLength:
 		return nil, nil, errTooLong
 	}
-	var parent *message
-	if d.ReplyTo != 0 {
-		parent = r.message(d.ReplyTo)
-		if parent == nil || parent.system != "" || parent.deleted {
-			return nil, nil, errNoParent
-		}
+	if r.locked {
+		return nil, nil, errNotAllowed
+	}
+	parent, err := r.parent(d.ReplyTo)
+	if err != nil {
+		return nil, nil, err
 	}
 	m := &message{
 		actor: from, role: role, text: text, parent: parent, silent: d.Silent,
@@ -144,11 +146,26 @@ func (s *Server) post(r *room, from actor, role int, d Draft) (*message, []hook,
 	return m, s.announce(r, m), nil
 }
 
+// parent returns the message that a draft answers; nil if id is 0.
+func (r *room) parent(id int) (*message, error) {
+	if id == 0 {
+		return nil, nil
+	}
+	m := r.message(id)
+	if m == nil || m.system != "" || m.deleted {
+		return nil, errNoParent
+	}
+	return m, nil
+}
+
 // announce returns the webhook that tells of a message.
 func (s *Server) announce(r *room, m *message) []hook {
 	told := s.note(r, m)
 	if m.system != "" || len(m.objects) > 0 && !s.opts.Talk23 {
 		told.name = m.system
+		if m.file != nil && m.file.voice {
+			told.name = "file_shared"
+		}
 		return hookTo(s.enabled(r), FeatureWebhook, activity(told, r))
 	}
 	told.name, told.role = "message", m.role
@@ -307,6 +324,39 @@ func (s *Server) AllowGuests(ctx context.Context, token, who string) (Result, er
 	})
 }
 
+// Lock makes a room read-only. Who must own it.
+func (s *Server) Lock(ctx context.Context, token, who string) (Result, error) {
+	return s.govern(ctx, token, who, func(r *room) *message {
+		r.locked = true
+		return &message{system: "read_only", text: "{actor} locked the conversation"}
+	})
+}
+
+// Add adds a user, who is made if there is nobody by that id, to a room. Who
+// must own it.
+func (s *Server) Add(ctx context.Context, token, who, user string) (Result, error) {
+	return s.govern(ctx, token, who, func(r *room) *message {
+		u := s.addUser(user, "")
+		added := actor{actorUser, u.id, u.name}
+		if r.participant(actorUser, u.id) == nil {
+			s.join(r, added, roleMember)
+		}
+		return &message{system: "user_added", text: "{actor} added {user}", objects: object{{"user", actorParameter(added)}}}
+	})
+}
+
+// Leave takes a user out of a room.
+func (s *Server) Leave(ctx context.Context, token, who string) (Result, error) {
+	return s.act(ctx, token, who, func(r *room, p *participant) (int, []hook, error) {
+		r.participants = slices.DeleteFunc(r.participants, func(o *participant) bool { return o == p })
+		m, hooks := s.system(r, &message{
+			actor: p.actor, system: "user_removed", text: "{actor} left the conversation",
+			objects: object{{"user", actorParameter(p.actor)}},
+		})
+		return m.id, hooks, nil
+	})
+}
+
 // govern changes a group as its owner.
 func (s *Server) govern(ctx context.Context, token, who string, fn func(*room) *message) (Result, error) {
 	return s.act(ctx, token, who, func(r *room, p *participant) (int, []hook, error) {
@@ -323,10 +373,16 @@ func (s *Server) govern(ctx context.Context, token, who string, fn func(*room) *
 // File is a file to be shared in a room.
 type File struct {
 	Name     string
-	MIMEType string
+	MIMEType string // FolderType for a folder
 	Content  []byte // at most 8 MiB
 	Caption  string
+	ReplyTo  int    // id of the message that it answers; bots are not told of it
+	Voice    bool   // recorded in Talk: if it is MP3 or WAV, it is a voice message
+	Contact  string // of a text/vcard: whose it is
 }
+
+// FolderType is the MIME type of a folder.
+const FolderType = "httpd/unix-directory"
 
 // ShareFile shares a file in a room. In the files of who it stands under its
 // name, in those of the others under "Talk/" and its name.
@@ -334,11 +390,13 @@ func (s *Server) ShareFile(ctx context.Context, token, who string, f File) (Resu
 	if len(f.Content) > maxFile {
 		return Result{}, errTooLong
 	}
-	return s.share(ctx, token, who, f.Caption, func(*room) (object, *file) {
+	return s.share(ctx, token, who, Draft{Text: f.Caption, ReplyTo: f.ReplyTo}, func(*room) (object, *file) {
 		s.lastFile++
 		shared := &file{
 			id: strconv.Itoa(s.lastFile), name: s.freeName(f.Name), mime: f.MIMEType, content: slices.Clone(f.Content),
 			etag: s.random(32, hexDigits), link: s.backend + "/index.php/s/" + s.random(15, alphanumeric),
+			voice:   f.Voice && (f.MIMEType == "audio/mpeg" || f.MIMEType == "audio/wav"),
+			contact: f.Contact,
 		}
 		return object{{"file", nil}}, shared
 	})
@@ -363,7 +421,7 @@ func (s *Server) freeName(name string) string {
 
 // SharePoll shares a poll in a room.
 func (s *Server) SharePoll(ctx context.Context, token, who, question string) (Result, error) {
-	return s.share(ctx, token, who, "", func(*room) (object, *file) {
+	return s.share(ctx, token, who, Draft{}, func(*room) (object, *file) {
 		s.lastPoll++
 		return object{{"object", object{
 			{"type", "talk-poll"}, {"id", strconv.Itoa(s.lastPoll)}, {"name", question},
@@ -373,7 +431,7 @@ func (s *Server) SharePoll(ctx context.Context, token, who, question string) (Re
 
 // ShareLocation shares a place in a room, by its coordinates in degrees.
 func (s *Server) ShareLocation(ctx context.Context, token, who, name string, latitude, longitude float64) (Result, error) {
-	return s.share(ctx, token, who, "", func(r *room) (object, *file) {
+	return s.share(ctx, token, who, Draft{}, func(r *room) (object, *file) {
 		north, east := strconv.FormatFloat(latitude, 'f', -1, 64), strconv.FormatFloat(longitude, 'f', -1, 64)
 		return object{{"object", object{
 			{"id", "geo:" + north + "," + east},
@@ -387,15 +445,19 @@ func (s *Server) ShareLocation(ctx context.Context, token, who, name string, lat
 }
 
 func (s *Server) share(
-	ctx context.Context, token, who, caption string, fn func(*room) (object, *file),
+	ctx context.Context, token, who string, d Draft, fn func(*room) (object, *file),
 ) (Result, error) {
 	return s.act(ctx, token, who, func(r *room, p *participant) (int, []hook, error) {
-		if utf8.RuneCountInString(caption) > s.opts.MaxLength {
+		if utf8.RuneCountInString(d.Text) > s.opts.MaxLength {
 			return 0, nil, errTooLong
 		}
+		parent, err := r.parent(d.ReplyTo)
+		if err != nil {
+			return 0, nil, err
+		}
 		objects, shared := fn(r)
-		m := &message{actor: p.actor, role: p.role, text: phpTrim(caption), objects: objects, file: shared}
-		if m.text == "" {
+		m := &message{actor: p.actor, role: p.role, text: phpTrim(d.Text), parent: parent, objects: objects, file: shared}
+		if m.text == "" || shared != nil && shared.voice {
 			m.text = "{" + objects[0].name + "}"
 		}
 		s.store(r, m)
@@ -487,11 +549,13 @@ func (s *Server) fileParameter(m *message, viewer *participant, own bool) object
 		if !own {
 			path, permissions = "Talk/"+m.file.name, "19"
 		}
+	} else if m.file.mime == FolderType {
+		permissions = "31"
 	}
-	if strings.HasPrefix(m.file.mime, "text/") || strings.HasPrefix(m.file.mime, "image/") {
+	if strings.HasPrefix(m.file.mime, "text/") && m.file.mime != "text/vcard" || strings.HasPrefix(m.file.mime, "image/") {
 		preview = "yes"
 	}
-	return object{
+	parameter := object{
 		{"type", "file"},
 		{"id", m.file.id},
 		{"name", m.file.name},
@@ -504,6 +568,10 @@ func (s *Server) fileParameter(m *message, viewer *participant, own bool) object
 		{"preview-available", preview},
 		{"hide-download", "no"},
 	}
+	if m.file.contact != "" {
+		parameter = append(parameter, field{"contact-name", m.file.contact})
+	}
+	return parameter
 }
 
 var (
@@ -551,7 +619,7 @@ func (s *Server) mentions(r *room, text string, parameters object) (string, obje
 		found = append(found, m)
 	}
 	slices.SortStableFunc(found, func(a, b mention) int {
-		return cmp.Or(len(b.id)-len(a.id), b.written-a.written)
+		return cmp.Or(len(b.id)-len(a.id), b.written-a.written, strings.Compare(a.id, b.id))
 	})
 	count := map[string]int{}
 	for _, m := range found {

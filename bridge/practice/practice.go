@@ -114,6 +114,7 @@ type room struct {
 	token        string
 	name         string
 	kind         int
+	locked       bool // nobody may write
 	participants []*participant
 	messages     []*message // by id, ascending
 	bots         []int      // ids of the enabled bots

@@ -143,18 +143,13 @@ func (c *Client) decodePost(room bridge.Room, data []byte) (m bridge.Message, id
 		m = *quoted
 		m.Kind, m.Event = bridge.KindReaction, emoji
 		m.Attachments = nil
-	case p.SystemMessage != "":
-		m.Kind, m.Event = bridge.KindSystem, p.SystemMessage
-		m.Attachments = nil
 	case p.Deleted:
 		m.Kind, m.Event = bridge.KindSystem, "comment_deleted"
+	case p.spoken(&m):
+		m.InReplyTo = quoted
 	default:
-		switch p.MessageType {
-		case "comment", "voice-message", "record-audio", "record-video":
-			m.InReplyTo = quoted
-		default: // "comment_deleted", "command"
-			m.Kind, m.Event = bridge.KindSystem, p.MessageType
-		}
+		m.Kind, m.Event = bridge.KindSystem, firstOf(p.SystemMessage, p.MessageType)
+		m.Attachments = nil
 	}
 	m.Ref, m.ReceivedAt = p.Ref, time.Now()
 	return m, id, true

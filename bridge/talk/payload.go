@@ -186,14 +186,14 @@ func (e *envelope) readActivity(m *bridge.Message) error {
 		return nil
 	case "Create":
 		m.Kind = bridge.KindChat
-		if message.Name != "" && message.Name != "message" {
+		if message.Name != "" && message.Name != "message" && !shares(m, message.Name) {
 			m.Kind, m.Event = bridge.KindSystem, message.Name
 		}
 	case "Activity":
-		// Before Talk 23 a shared file, poll or location comes as a nameless activity.
-		m.Kind, m.Event = bridge.KindSystem, message.Name
-		if message.Name == "" && len(attachments) > 0 {
-			m.Kind = bridge.KindChat
+		// Before Talk 23 what a person shares comes as an activity, named or not.
+		m.Kind = bridge.KindChat
+		if !shares(m, message.Name) {
+			m.Kind, m.Event = bridge.KindSystem, message.Name
 		}
 	}
 	if m.Kind == bridge.KindChat {
@@ -266,16 +266,42 @@ func (e *envelope) readLegacy(m *bridge.Message) error {
 		return invalid(bridge.Say("The webhook's message id is missing or too long"))
 	}
 
-	m.Kind, m.Event = bridge.KindSystem, strings.TrimSpace(w.SystemMessage)
-	switch {
-	case m.Event != "":
-	case w.MessageType == "" || strings.EqualFold(w.MessageType, "comment"):
-		m.Kind = bridge.KindChat
-		m.Attachments = attachments(m.Parameters)
-	default:
-		m.Event = w.MessageType
+	if w.spoken(m) {
+		m.Kind, m.Attachments = bridge.KindChat, attachments(m.Parameters)
+		return nil
 	}
+	m.Kind, m.Event = bridge.KindSystem, firstOf(w.SystemMessage, w.MessageType)
 	return nil
+}
+
+// spoken reports whether a person wrote w, or shared something by it. m is w,
+// with its text and parameters read.
+func (w *legacyMessage) spoken(m *bridge.Message) bool {
+	if name := strings.TrimSpace(w.SystemMessage); name != "" {
+		return shares(m, name)
+	}
+	switch strings.ToLower(w.MessageType) {
+	case "", "comment", "object_shared", "voice-message", "record-audio", "record-video":
+		return true
+	}
+	return false // "system", "comment_deleted", "command"
+}
+
+// shares reports whether m is something that its author shared, and not a
+// sentence of Talk about a thing: "{actor} ended the poll {poll}". name is that
+// of the system message, which no list can know all of: under a name that Talk
+// does not use for sharing, the thing must stand alone, or beside a caption
+// that does not speak of it.
+func shares(m *bridge.Message, name string) bool {
+	things := shared(m.Parameters)
+	switch name {
+	case "", "file_shared", "object_shared", "voice-message", "record-audio", "record-video":
+		return len(things) > 0
+	}
+	text := strings.TrimSpace(m.RawText)
+	return slices.ContainsFunc(things, func(thing string) bool {
+		return text == "{"+thing+"}" || !strings.Contains(text, "{"+thing+"}") && !strings.Contains(text, "{actor}")
+	})
 }
 
 // derivedID returns an id for a message that came without one: the same for the
@@ -398,12 +424,11 @@ func spoken(name string, p bridge.Parameter) string {
 	}
 }
 
-// attachments returns the parameters that were shared with a message, ordered
-// by name: all but people and conversations.
-func attachments(parameters map[string]bridge.Parameter) []bridge.Attachment {
-	var shared []bridge.Attachment
-	for _, name := range slices.Sorted(maps.Keys(parameters)) {
-		p := parameters[name]
+// shared returns the names of the parameters that stand for a thing, in order:
+// all but people, conversations and words.
+func shared(parameters map[string]bridge.Parameter) []string {
+	var names []string
+	for name, p := range parameters {
 		if name == "actor" || strings.HasPrefix(name, "mention-") {
 			continue
 		}
@@ -411,6 +436,17 @@ func attachments(parameters map[string]bridge.Parameter) []bridge.Attachment {
 		case "", "user", "guest", "user-group", "group", "circle", "email", "call", "highlight":
 			continue
 		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// attachments returns what was shared with a message.
+func attachments(parameters map[string]bridge.Parameter) []bridge.Attachment {
+	var all []bridge.Attachment
+	for _, name := range shared(parameters) {
+		p := parameters[name]
 		a := bridge.Attachment{
 			Type: p["type"],
 			ID:   p["id"],
@@ -424,9 +460,9 @@ func attachments(parameters map[string]bridge.Parameter) []bridge.Attachment {
 				a.Size = max(size, 0)
 			}
 		}
-		shared = append(shared, a)
+		all = append(all, a)
 	}
-	return shared
+	return all
 }
 
 func (a actor) parse() (bridge.Actor, bool) {

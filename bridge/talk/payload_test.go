@@ -108,6 +108,23 @@ func TestRecordedKinds(t *testing.T) {
 		{"23_message_from_guest", bridge.KindChat, "guests/3fb1942f3653642cdebbc39dde4faceacb6099b9", "25", "", "hi, I am a guest"},
 		{"24_bot_joined_one_to_one", bridge.KindJoined, bot, "", "", ""},
 		{"25_bot_left", bridge.KindLeft, bot, "", "", ""},
+		{"26_message_reply_of_app_token_user", bridge.KindChat, "users/owl", "1273", "", "I have them"},
+		{"27_file_image_caption_mention", bridge.KindChat, "users/bob", "1274", "", "the shelf, @Owl"},
+		{"28_voice_message", bridge.KindChat, "users/bob", "1275", "", "voice-3eff2c.mp3"},
+		{"29_message_edited_by_author", bridge.KindSystem, "users/alice", "1279", "message_edited", "alice edited a message"},
+		{"30_message_deleted_by_author", bridge.KindSystem, "users/bob", "1280", "message_deleted", "Bob deleted a message"},
+		{"31_user_added", bridge.KindSystem, "users/alice", "1282", "user_added", "alice added Carol"},
+		{"32_user_left", bridge.KindSystem, "users/carol", "1283", "user_removed", "Carol left the conversation"},
+		{"33_read_only", bridge.KindSystem, "users/alice", "1357", "read_only", "alice locked the conversation"},
+		{"34_file_in_reply_by_app_token_user", bridge.KindChat, "users/owl", "1362", "", "a **picture** for @Bob"},
+		{"35_file_shared_again_answered_403", bridge.KindChat, "users/owl", "1363", "", "again"},
+		{"36_file_in_reply", bridge.KindChat, "users/alice", "1368", "", "this one"},
+		{"37_voice_message_ogg_caption", bridge.KindChat, "users/alice", "1370", "", "listen"},
+		{"38_voice_message_not_audio", bridge.KindChat, "users/alice", "1371", "", "v3-3eff2c.txt"},
+		{"39_several_files_first", bridge.KindChat, "users/alice", "1372", "", "s1-3eff2c.txt"},
+		{"40_several_files_second", bridge.KindChat, "users/alice", "1373", "", "two files"},
+		{"41_contact_vcard", bridge.KindChat, "users/alice", "1374", "", "contact-3eff2c.vcf"},
+		{"42_folder", bridge.KindChat, "users/alice", "1375", "", "folder-3eff2c"},
 	}
 	all := webhooks(t)
 	for i, tt := range tests {
@@ -350,12 +367,38 @@ func TestActivities(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a system message shares nothing", func(t *testing.T) {
-		body := strings.Replace(create(t, "{file}", `{"file":{"type":"file","id":"1","name":"a"}}`), `"name":"message"`, `"name":"file_gone"`, 1)
-		if m := decode(t, body); m.Kind != bridge.KindSystem || m.Attachments != nil || m.Text != "a" {
-			t.Errorf("got %+v", m)
+	for _, tt := range []struct {
+		name, system, text, parameters string
+		shared                         bool
+	}{
+		{"a voice message", "file_shared", "{file}", "file", true},
+		{"a file with a caption that looks like a sentence", "file_shared", "{actor} and {file}", "file", true},
+		{"a poll", "object_shared", "{object}", "object", true},
+		{"a recorded message", "record-audio", "{file}", "file", true},
+		{"a recorded video with a caption", "record-video", "look", "file", true},
+		{"a name of the future", "hologram", " {file}", "file", true},
+		{"a name of the future with a caption", "hologram", "look at this, {mention-user1}", "file", true},
+		{"a poll that ended", "poll_closed", "{actor} ended the poll {poll}", "poll", false},
+		{"a vote", "poll_voted", "Someone voted on the poll {poll}", "poll", false},
+		{"a file that was removed", "file_gone", "{actor} removed a file", "file", false},
+		{"a person", "user_added", "{user}", "user", false},
+	} {
+		for _, kind := range []string{"Create", "Activity"} {
+			t.Run(tt.name+" as "+kind, func(t *testing.T) {
+				types := map[string]string{"file": "file", "object": "talk-poll", "poll": "talk-poll", "user": "user"}
+				body := create(t, tt.text, `{"actor":{"type":"user","id":"alice","name":"Alice"},"mention-user1":{"type":"user","id":"bob","name":"Bob"},"`+
+					tt.parameters+`":{"type":"`+types[tt.parameters]+`","id":"1","name":"a"}}`)
+				body = strings.Replace(body, `"name":"message"`, `"name":"`+tt.system+`"`, 1)
+				m := decode(t, strings.Replace(body, `"Create"`, `"`+kind+`"`, 1))
+				if shared := m.Kind == bridge.KindChat && len(m.Attachments) == 1 && m.Event == ""; shared != tt.shared {
+					t.Errorf("got %+v", m)
+				}
+				if system := m.Kind == bridge.KindSystem && m.Attachments == nil && m.Event == tt.system; system == tt.shared {
+					t.Errorf("got %+v", m)
+				}
+			})
 		}
-	})
+	}
 }
 
 func TestLegacy(t *testing.T) {

@@ -25,8 +25,8 @@ func (r recording) signature() string { return r.Headers["X-Nextcloud-Talk-Signa
 func webhooks(tb testing.TB) []recording {
 	tb.Helper()
 	files, err := filepath.Glob("testdata/webhooks/*.json")
-	if err != nil || len(files) != 25 {
-		tb.Fatalf("found %d recorded webhooks, want 25 (%v)", len(files), err)
+	if err != nil || len(files) != 42 {
+		tb.Fatalf("found %d recorded webhooks, want 42 (%v)", len(files), err)
 	}
 	all := make([]recording, 0, len(files))
 	for _, file := range files {
