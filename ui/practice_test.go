@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"perch/bridge"
-	"perch/bridge/app"
 	"perch/bridge/config"
+	botcontrol "perch/bridge/control"
 	"perch/bridge/secret"
 	"perch/ui/kit"
 	"perch/ui/kit/kittest"
@@ -358,7 +358,7 @@ func TestPracticeShowsTheSameTwice(t *testing.T) {
 // The real thing: a bot with the built-in commands on the practice server.
 func TestPracticeWithTheEngine(t *testing.T) {
 	dir := t.TempDir()
-	desk := app.NewDesk(app.DeskOptions{
+	desk := botcontrol.New(botcontrol.Options{
 		Home:    config.Home{ConfigDir: dir, DataDir: filepath.Join(dir, "data")},
 		Secrets: secret.Chain(func(string) string { return "" }, secret.Memory()), Version: "test",
 	})

@@ -15,8 +15,8 @@ import (
 	"fyne.io/fyne/v2/test"
 
 	"perch/bridge"
-	"perch/bridge/app"
 	"perch/bridge/config"
+	botcontrol "perch/bridge/control"
 	"perch/bridge/journal"
 	"perch/bridge/practice"
 	"perch/bridge/secret"
@@ -25,7 +25,7 @@ import (
 )
 
 // realBackend is the program's own, without a desktop around it.
-type realBackend struct{ *app.Desk }
+type realBackend struct{ *botcontrol.Bot }
 
 func (realBackend) StartsAtLogin() bool         { return false }
 func (realBackend) SetStartsAtLogin(bool) error { return nil }
@@ -33,7 +33,7 @@ func (realBackend) SetStartsAtLogin(bool) error { return nil }
 // scene is a bot that answers on a practice server.
 type scene struct {
 	server *practice.Server
-	desk   *app.Desk
+	desk   *botcontrol.Bot
 	room   string
 	local  string // address of the bot
 }
@@ -66,7 +66,7 @@ func newScene(t *testing.T) *scene {
 	secrets := secret.Chain(func(string) string { return "" }, secret.Memory())
 	must(t, secrets.Set(t.Context(), bridge.WebhookSecret, bridge.NewSecret(sceneSecret)))
 
-	stop := s.open(t, app.DeskOptions{Home: home, Secrets: secrets, Version: "test"})
+	stop := s.open(t, botcontrol.Options{Home: home, Secrets: secrets, Version: "test"})
 	s.local = s.until(t, func(b bridge.Snapshot) bool { return b.Local != "" && b.Nextcloud != "" }).Local
 	bot, err := server.InstallBot(practice.Bot{Name: "Perch", URL: s.local, Secret: sceneSecret})
 	must(t, err)
@@ -93,7 +93,7 @@ func newScene(t *testing.T) *scene {
 	s.until(t, func(b bridge.Snapshot) bool { return b.Hour.Answered >= 7 })
 	stop()
 	spread(t, home.JournalFile())
-	s.open(t, app.DeskOptions{Home: home, Secrets: secrets, Version: "test"})
+	s.open(t, botcontrol.Options{Home: home, Secrets: secrets, Version: "test"})
 	s.until(t, func(b bridge.Snapshot) bool { return b.State == bridge.StateRunning && b.Nextcloud != "" })
 	return s
 }
@@ -129,12 +129,12 @@ func spread(t *testing.T, file string) {
 	must(t, j.Close())
 }
 
-func (s *scene) open(t *testing.T, o app.DeskOptions) (stop func()) {
+func (s *scene) open(t *testing.T, o botcontrol.Options) (stop func()) {
 	t.Helper()
-	s.desk = app.NewDesk(o)
+	s.desk = botcontrol.New(o)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func(d *app.Desk) { done <- d.Run(ctx) }(s.desk)
+	go func(d *botcontrol.Bot) { done <- d.Run(ctx) }(s.desk)
 	var ended bool
 	stop = func() {
 		if !ended {

@@ -113,7 +113,7 @@ func open(ctx context.Context, o Options) (*App, error) {
 		fetch:    make(chan struct{}, 1),
 		retunnel: make(chan struct{}, 1),
 		moved:    make(chan struct{}, 1),
-		instance: newInstance(),
+		instance: NewInstance(),
 	}
 	if a.Getenv == nil {
 		a.Getenv = func(string) string { return "" }
@@ -276,7 +276,7 @@ func (a *App) serve(l *listener) {
 			}
 			return m, err
 		},
-		Intake: noting{a, a.intake(a.journal)},
+		Intake: noter{a, a.intake(a.journal)},
 		Sink:   a.Bus,
 	})
 	a.Bus.Publish(bridge.Event{

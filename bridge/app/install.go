@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"net"
 	"net/netip"
 	"strings"
@@ -10,7 +9,7 @@ import (
 	"perch/bridge/config"
 )
 
-// Servers returns the ways in which Nextcloud can run, as Install knows them.
+// Servers returns the ways in which Nextcloud can run, as Commands knows them.
 func Servers() []string { return []string{"host", "docker", "aio", "snap"} }
 
 // occ returns how occ is called, by how Nextcloud runs.
@@ -23,8 +22,8 @@ func occ(server string) string {
 	}[server]
 }
 
-// Bot is a bot as it is installed on a server.
-type Bot struct {
+// Installation is how a bot is installed on a server.
+type Installation struct {
 	Name    string
 	Secret  bridge.Secret
 	Address string   // of its webhook
@@ -32,10 +31,10 @@ type Bot struct {
 	Rooms   []string // tokens of the conversations that it is to be enabled in; empty: to be filled in
 }
 
-// Install returns the commands that install the bot, without comments, one a
+// Commands returns the commands that install the bot, without comments, one a
 // line: first of all those that take an earlier installation away, because
 // Talk takes neither an address nor a secret twice.
-func (b Bot) Install(server string) []string {
+func (b Installation) Commands(server string) []string {
 	occ := occ(server)
 	rooms := "TOKEN"
 	if len(b.Rooms) > 0 {
@@ -77,19 +76,4 @@ func Address(cfg config.Config, listen, tunnel string) string {
 		hook.Listen = listen
 	}
 	return hook.Address()
-}
-
-// rooms returns the conversations that the journal knows, as far as they are
-// to be enabled again.
-func (d *Desk) rooms(ctx context.Context) []string {
-	j, err := d.guest(ctx)
-	if err != nil {
-		return nil
-	}
-	rooms, _ := j.Rooms(ctx) // without them the person fills them in
-	tokens := make([]string, len(rooms))
-	for i, r := range rooms {
-		tokens[i] = r.Token
-	}
-	return tokens
 }

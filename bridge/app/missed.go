@@ -11,6 +11,7 @@ import (
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/bridge/journal"
+	"perch/bridge/pipeline"
 )
 
 const (
@@ -26,7 +27,7 @@ const (
 // app token. What fails is not tried again before the next such time, and what
 // the server refuses not before the settings change.
 func (a *App) keepMissed(ctx context.Context) error {
-	c := catchUp{App: a}
+	c := catchUp{app: a}
 	for {
 		select {
 		case <-ctx.Done():
@@ -34,9 +35,9 @@ func (a *App) keepMissed(ctx context.Context) error {
 		case <-a.fetch:
 		}
 		if s := a.current.Load(); c.settings != s {
-			c.settings, c.refused, c.deaf = s, map[string]bool{}, false
+			c.settings, c.refused, c.tokenRefused = s, map[string]bool{}, false
 		}
-		if c.settings.appToken.IsZero() || c.deaf || !a.away.Swap(false) {
+		if c.settings.appToken.IsZero() || c.tokenRefused || !a.away.Swap(false) {
 			continue
 		}
 		if !c.run(ctx) {
@@ -48,11 +49,11 @@ func (a *App) keepMissed(ctx context.Context) error {
 
 // catchUp fetches missed messages with the same settings.
 type catchUp struct {
-	*App
+	app *App
 
-	settings *settings
-	refused  map[string]bool // rooms that the token's user cannot read
-	deaf     bool            // the token is refused
+	settings     *settings
+	refused      map[string]bool // rooms that the token's user cannot read
+	tokenRefused bool            // the server takes the token no more
 }
 
 // run asks for the missed messages of every conversation, and reports whether
@@ -61,9 +62,9 @@ func (c *catchUp) run(ctx context.Context) (complete bool) {
 	ctx, cancel := context.WithTimeout(ctx, missedTime)
 	defer cancel()
 	since := time.Now().Add(-missedAge)
-	rooms, err := c.journal.Heard(ctx, c.settings.config.Talk.BaseURL, since, missedRooms)
+	rooms, err := c.app.journal.Heard(ctx, c.settings.config.Talk.BaseURL, since, missedRooms)
 	if err != nil {
-		c.complain(ctx, bridge.Room{}, err)
+		c.report(ctx, bridge.Room{}, err)
 		return false
 	}
 	complete = true
@@ -75,12 +76,12 @@ func (c *catchUp) run(ctx context.Context) (complete bool) {
 		}
 		if err := c.room(ctx, heard, from); err != nil {
 			complete = false
-			c.complain(ctx, heard.Room, err)
+			c.report(ctx, heard.Room, err)
 			switch bridge.CodeOf(err) {
 			case bridge.CodeNotFound:
 				c.refused[token] = true
 			case bridge.CodeUnauthorized:
-				c.deaf = true
+				c.tokenRefused = true
 				return false
 			default:
 				return false
@@ -94,7 +95,7 @@ func (c *catchUp) run(ctx context.Context) (complete bool) {
 // is known, and from when on to look for messages there.
 func (c *catchUp) enabledSince(ctx context.Context, heard journal.Heard) (from time.Time, enabled bool) {
 	noted := func(name string) time.Time {
-		value, _ := c.journal.Noted(ctx, name+heard.Room.Token)
+		value, _ := c.app.journal.Noted(ctx, name+heard.Room.Token)
 		t, _ := time.Parse(time.RFC3339Nano, value) // zero: it was not noted
 		return t
 	}
@@ -111,7 +112,7 @@ func (c *catchUp) room(ctx context.Context, heard journal.Heard, since time.Time
 	if err != nil {
 		return err
 	}
-	if missed, err = c.journal.Unknown(ctx, missed); err != nil {
+	if missed, err = c.app.journal.Unknown(ctx, missed); err != nil {
 		return err
 	}
 	missed = missed[max(0, len(missed)-missedMost):]
@@ -119,8 +120,8 @@ func (c *catchUp) room(ctx context.Context, heard journal.Heard, since time.Time
 		c.lose(missed)
 		return nil
 	}
-	count := &counting{Journal: c.journal}
-	intake := c.intake(count)
+	count := &counter{Journal: c.app.journal}
+	intake := c.app.intake(count)
 	for _, m := range missed {
 		if err = intake.Accept(ctx, m); err != nil {
 			break
@@ -135,7 +136,7 @@ func (c *catchUp) room(ctx context.Context, heard journal.Heard, since time.Time
 	default:
 		e.Title = bridge.Say("%[1]s messages in %[2]s were missed while away and are handled now", strconv.Itoa(count.fresh), heard.Room.String())
 	}
-	c.Bus.Publish(e)
+	c.app.Bus.Publish(e)
 	return err
 }
 
@@ -152,7 +153,7 @@ func (c *catchUp) lose(missed []bridge.Message) {
 		if _, asked := c.settings.router.Queue(m); !asked || !c.settings.access(m.Room.Token).Allowed.Allows(m.Author) {
 			continue
 		}
-		c.Bus.Publish(bridge.Event{
+		c.app.Bus.Publish(bridge.Event{
 			Stage: bridge.StageIntake, Level: slog.LevelWarn, Room: m.Room, Actor: m.Author, MessageID: m.Key.ID, Text: m.Text,
 			Title: bridge.Say("A message in %s was missed and cannot be handed on", m.Room.String()),
 			Hint:  bridge.Say("The other bot takes only what Talk itself sends, and Talk sends nothing twice. Write it again."),
@@ -160,9 +161,9 @@ func (c *catchUp) lose(missed []bridge.Message) {
 	}
 }
 
-// complain says that what was missed cannot be fetched: aloud where that is not
-// tried again.
-func (c *catchUp) complain(ctx context.Context, room bridge.Room, err error) {
+// report says that what was missed cannot be fetched, at a level that is shown
+// where that is not tried again.
+func (c *catchUp) report(ctx context.Context, room bridge.Room, err error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return
 	}
@@ -178,18 +179,18 @@ func (c *catchUp) complain(ctx context.Context, room bridge.Room, err error) {
 	default:
 		e.Level = slog.LevelDebug
 	}
-	c.Bus.Publish(e)
+	c.app.Bus.Publish(e)
 }
 
-// counting counts the messages that are stored to be handled.
-type counting struct {
-	*journal.Journal
+// counter is a pipeline.Journal that counts the messages it stores to be handled.
+type counter struct {
+	pipeline.Journal
 
 	fresh int
 }
 
 // Put implements bridge.Inbox.
-func (c *counting) Put(ctx context.Context, m bridge.Message) (fresh bool, err error) {
+func (c *counter) Put(ctx context.Context, m bridge.Message) (fresh bool, err error) {
 	if fresh, err = c.Journal.Put(ctx, m); fresh {
 		c.fresh++
 	}

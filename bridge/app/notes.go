@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,8 +25,8 @@ const (
 	noteLeft      = "left "     // and a room's token: when the bot was disabled there
 )
 
-// newInstance returns a name for this process that no other has.
-func newInstance() string {
+// NewInstance returns a name for this process that no other has.
+func NewInstance() string {
 	name := make([]byte, 16)
 	_, _ = rand.Read(name) // never fails
 	return hex.EncodeToString(name)
@@ -36,32 +38,32 @@ type notes struct {
 	last map[string]string
 }
 
-// noting is an Intake that notes where accepted webhooks come from, at which
+// noter is an Intake that notes where accepted webhooks come from, at which
 // address, and when the bot was enabled and disabled.
-type noting struct {
-	*App
-	bridge.Intake
+type noter struct {
+	app  *App
+	next bridge.Intake
 }
 
 // Accept implements bridge.Intake.
-func (n noting) Accept(ctx context.Context, m bridge.Message) error {
-	if err := n.Intake.Accept(ctx, m); err != nil {
+func (n noter) Accept(ctx context.Context, m bridge.Message) error {
+	if err := n.next.Accept(ctx, m); err != nil {
 		return err
 	}
 	if m.Nonce == "" { // it was not signed, and can come from anybody
 		return nil
 	}
-	if address := n.address(); address != "" {
-		n.note(ctx, noteInstalled, address)
+	if address := n.app.address(); address != "" {
+		n.app.note(ctx, noteInstalled, address)
 	}
 	if m.Backend != "" {
-		n.note(ctx, noteBackend, m.Backend)
+		n.app.note(ctx, noteBackend, m.Backend)
 	}
 	switch when := m.ReceivedAt.Format(time.RFC3339Nano); m.Kind {
 	case bridge.KindJoined:
-		n.note(ctx, noteJoined+m.Room.Token, when)
+		n.app.note(ctx, noteJoined+m.Room.Token, when)
 	case bridge.KindLeft:
-		n.note(ctx, noteLeft+m.Room.Token, when)
+		n.app.note(ctx, noteLeft+m.Room.Token, when)
 	default:
 	}
 	return nil
@@ -85,6 +87,33 @@ func (a *App) note(ctx context.Context, name, value string) bool {
 	return true
 }
 
+// Notes are what the bot that runs, or ran last, wrote down for others. What is
+// not known is empty.
+type Notes struct {
+	Instance  string             // of its process
+	PID       string             // of its process
+	Backend   string             // what the server called itself in the last webhook
+	Installed string             // address that the last webhook came to: the one that Talk has
+	Address   string             // at which Nextcloud is to reach the webhook
+	Tunnel    bridge.TunnelState // how it was last
+}
+
+// ReadNotes returns what the bot wrote down in its journal.
+func ReadNotes(ctx context.Context, j *journal.Journal) (Notes, error) {
+	var errs []error
+	read := func(name string) string {
+		value, err := j.Noted(ctx, name)
+		errs = append(errs, err)
+		return value
+	}
+	n := Notes{Backend: read(noteBackend), Installed: read(noteInstalled), Address: read(noteAddress)}
+	n.Instance, n.PID, _ = strings.Cut(read(noteInstance), " ")
+	if state := read(noteTunnel); state != "" {
+		errs = append(errs, json.Unmarshal([]byte(state), &n.Tunnel))
+	}
+	return n, errors.Join(errs...)
+}
+
 // Addresses returns the address of the webhook that Talk last used, so the one
 // that the bot is installed with, and the one that a running Perch has, or the
 // last one had; empty if they are not known.
@@ -96,9 +125,8 @@ func Addresses(ctx context.Context, home config.Home) (installed, present string
 	if err != nil {
 		return "", "", err
 	}
-	installed, err = j.Noted(ctx, noteInstalled)
-	present, presentErr := j.Noted(ctx, noteAddress)
-	return installed, present, errors.Join(err, presentErr, j.Close())
+	n, err := ReadNotes(ctx, j)
+	return n.Installed, n.Address, errors.Join(err, j.Close())
 }
 
 // warnOfMove says so if Talk has the bot at another address than the present

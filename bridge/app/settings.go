@@ -79,13 +79,13 @@ func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []co
 	s.relays = relays(cfg)
 	life, retire := context.WithCancel(context.WithoutCancel(ctx))
 	s.retire = retire
-	made := workshop{
+	parts := HandlerParts{
 		retired: life,
-		home:    a.Home,
-		secret:  func(name string) bridge.Secret { return s.read(ctx, a.Secrets, name) },
-		files:   s.talk, rootCAs: pool, memory: a.journal, status: a.statusLines, sink: a.Bus, version: a.Version,
+		Home:    a.Home,
+		Secret:  func(name string) bridge.Secret { return s.read(ctx, a.Secrets, name) },
+		Files:   s.talk, RootCAs: pool, Memory: a.journal, Status: a.statusLines, Sink: a.Bus, Version: a.Version,
 	}
-	s.router, err = handler.NewRouter(cfg, made.make, a.acknowledge, a.Bus)
+	s.router, err = handler.NewRouter(cfg, parts.Handler, a.acknowledge, a.Bus)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 	"perch/bridge"
 	"perch/bridge/app"
 	"perch/bridge/config"
-	"perch/bridge/doctor"
 	"perch/bridge/practice"
 	"perch/bridge/secret"
 	"perch/tunnel/tunneltest"
@@ -142,48 +141,5 @@ func TestTunnelTrouble(t *testing.T) {
 	// It listens nevertheless.
 	if got := w.ask("!ping"); got != "pong" {
 		t.Errorf("answered %q", got)
-	}
-}
-
-func TestDoctorLooksThroughTheTunnel(t *testing.T) {
-	edge := tunneltest.New(t)
-	token, hostname := edge.Named()
-	w := throughTunnel(t, edge, func(c *config.Config, secrets bridge.SecretStore) {
-		c.Tunnel.Mode, c.Tunnel.Hostname = config.TunnelNamed, hostname
-		check(t, secrets.Set(t.Context(), bridge.TunnelToken, bridge.NewSecret(token)))
-	})
-	w.await("The tunnel is online")
-	examine := func() doctor.Report {
-		t.Helper()
-		checks, end := app.Checks(app.CheckOptions{
-			Home: w.home, Secrets: secret.Chain(func(string) string { return "" }, w.secrets), Version: "test",
-			Private: &doctor.Private{}, Getenv: edge.Getenv,
-		})
-		defer end()
-		report, err := doctor.Run(t.Context(), checks, doctor.Options{}, func(r doctor.Row) doctor.Row { return r })
-		check(t, err)
-		return report
-	}
-	report := examine()
-	for id, want := range map[string]struct {
-		status bridge.Status
-		seen   string
-	}{
-		"tunnel-edge":  {bridge.StatusWarn, "another edge than Cloudflare's"},
-		"tunnel-token": {bridge.StatusOK, "of the tunnel"},
-		"tunnel":       {bridge.StatusOK, "online at https://" + hostname},
-		"public-url":   {bridge.StatusOK, "a signed request came back"},
-	} {
-		if row := find(t, report, id); row.Status != want.status || !strings.Contains(row.Seen.String(), want.seen) {
-			t.Errorf("%s is %s: %s (%s)", id, row.Status, row.Seen, row.Fix)
-		}
-	}
-
-	w.stop()
-	report = examine()
-	for _, id := range []string{"tunnel", "public-url"} {
-		if row := find(t, report, id); row.Status != bridge.StatusSkip {
-			t.Errorf("without a running Perch %s is %s: %s", id, row.Status, row.Seen)
-		}
 	}
 }

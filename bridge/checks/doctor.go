@@ -1,4 +1,6 @@
-package app
+// Package checks has those checks of the doctor that need several parts: they
+// follow a message from Talk to the bot and back.
+package checks
 
 import (
 	"context"
@@ -16,8 +18,10 @@ import (
 	"time"
 
 	"perch/bridge"
+	"perch/bridge/app"
 	"perch/bridge/config"
 	"perch/bridge/doctor"
+	"perch/bridge/eventlog"
 	"perch/bridge/journal"
 	"perch/bridge/secret"
 	"perch/bridge/talk"
@@ -25,8 +29,8 @@ import (
 	"perch/tunnel"
 )
 
-// CheckOptions say what is examined. The first four are needed.
-type CheckOptions struct {
+// Options say what is checked. The first four are needed.
+type Options struct {
 	Home    config.Home
 	Secrets *secret.Store
 	Version string
@@ -42,54 +46,54 @@ type CheckOptions struct {
 	Patience time.Duration                                            // with the public address; 0: as long as Talk's
 }
 
-// Checks returns the checks of everything between Talk and the bot, in the
+// New returns the checks of everything between Talk and the bot, in the
 // order in which a message meets them. They run beside a running Perch, or
 // alone. end must be called after them.
-func Checks(o CheckOptions) (checks []bridge.Check, end func()) {
-	e := &exam{CheckOptions: o, own: newInstance(), clients: map[bool]*talk.Client{}}
-	e.instance = e.own
-	if e.Getenv == nil {
-		e.Getenv = func(string) string { return "" }
+func New(o Options) (checks []bridge.Check, end func()) {
+	s := &session{Options: o, own: app.NewInstance(), clients: map[bool]*talk.Client{}}
+	s.instance = s.own
+	if s.Getenv == nil {
+		s.Getenv = func(string) string { return "" }
 	}
-	e.dial = e.dialByLookup
-	if e.Lookup == nil {
-		e.Lookup, e.dial = net.DefaultResolver.LookupHost, (&net.Dialer{}).DialContext
+	s.dial = s.dialByLookup
+	if s.Lookup == nil {
+		s.Lookup, s.dial = net.DefaultResolver.LookupHost, (&net.Dialer{}).DialContext
 	}
-	if e.Now == nil {
-		e.Now = time.Now
+	if s.Now == nil {
+		s.Now = time.Now
 	}
 	check := func(id string, title bridge.Text, run func(ctx context.Context) bridge.Result, needs ...string) {
 		checks = append(checks, bridge.Check{ID: id, Title: title, Needs: needs, Run: run})
 	}
-	check("config", bridge.Say("Configuration"), e.config)
-	check("keychain", bridge.Say("Keychain"), e.keychain)
-	check("secret", bridge.Say("Webhook secret"), e.secret, "keychain")
-	check("server-dns", bridge.Say("Server name"), e.serverDNS, "config")
-	check("server-tcp", bridge.Say("Server port"), e.serverTCP, "server-dns")
-	check("server-tls", bridge.Say("Certificate"), e.serverTLS, "server-tcp")
-	check("server-status", bridge.Say("Server answers"), e.serverStatus, "server-tls")
-	check("capabilities", bridge.Say("Talk"), e.capabilities, "server-status")
-	check("clock", bridge.Say("Clock"), e.clock, "server-status")
-	check("listener", bridge.Say("Listener"), e.listener, "config")
-	check("self-post", bridge.Say("Signatures"), e.selfPost, "secret", "listener")
-	check("tunnel-edge", bridge.Say("Cloudflare"), e.tunnelEdge, "config")
-	check("tunnel-token", bridge.Say("Tunnel token"), e.tunnelToken, "keychain", "config")
-	check("tunnel", bridge.Say("Tunnel"), e.tunnelOnline, "listener", "tunnel-token")
-	check("public-url", bridge.Say("Public address"), e.publicURL, "self-post", "tunnel")
-	check("bot-secret", bridge.Say("Bot secret"), e.botSecret, "secret", "capabilities")
-	check("app-token", bridge.Say("App token"), e.appToken, "keychain", "capabilities")
-	check("bot-entry", bridge.Say("Bot entry"), e.botEntry, "app-token")
-	check("room-bot", bridge.Say("Bot in the room"), e.roomBot, "bot-entry")
-	check("handler", bridge.Say("Handler"), e.handlers, "config")
-	check("allow-list", bridge.Say("Allow list"), e.allowList, "config")
-	check("backend", bridge.Say("Server's own name"), e.backend, "config")
-	check("traffic", bridge.Say("Traffic"), e.traffic)
-	return checks, e.end
+	check("config", bridge.Say("Configuration"), s.config)
+	check("keychain", bridge.Say("Keychain"), s.keychain)
+	check("secret", bridge.Say("Webhook secret"), s.secret, "keychain")
+	check("server-dns", bridge.Say("Server name"), s.serverDNS, "config")
+	check("server-tcp", bridge.Say("Server port"), s.serverTCP, "server-dns")
+	check("server-tls", bridge.Say("Certificate"), s.serverTLS, "server-tcp")
+	check("server-status", bridge.Say("Server answers"), s.serverStatus, "server-tls")
+	check("capabilities", bridge.Say("Talk"), s.capabilities, "server-status")
+	check("clock", bridge.Say("Clock"), s.clock, "server-status")
+	check("listener", bridge.Say("Listener"), s.listener, "config")
+	check("self-post", bridge.Say("Signatures"), s.selfPost, "secret", "listener")
+	check("tunnel-edge", bridge.Say("Cloudflare"), s.tunnelEdge, "config")
+	check("tunnel-token", bridge.Say("Tunnel token"), s.tunnelToken, "keychain", "config")
+	check("tunnel", bridge.Say("Tunnel"), s.tunnelOnline, "listener", "tunnel-token")
+	check("public-url", bridge.Say("Public address"), s.publicURL, "self-post", "tunnel")
+	check("bot-secret", bridge.Say("Bot secret"), s.botSecret, "secret", "capabilities")
+	check("app-token", bridge.Say("App token"), s.appToken, "keychain", "capabilities")
+	check("bot-entry", bridge.Say("Bot entry"), s.botEntry, "app-token")
+	check("room-bot", bridge.Say("Bot in the room"), s.roomBot, "bot-entry")
+	check("handler", bridge.Say("Handler"), s.handlers, "config")
+	check("allow-list", bridge.Say("Allow list"), s.allowList, "config")
+	check("backend", bridge.Say("Server's own name"), s.backend, "config")
+	check("traffic", bridge.Say("Traffic"), s.traffic)
+	return checks, s.end
 }
 
-// exam is an examination: what the checks find out for those that need them.
-type exam struct {
-	CheckOptions
+// session is one run of the checks: what they find out for those that need them.
+type session struct {
+	Options
 
 	dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
@@ -104,106 +108,106 @@ type exam struct {
 	caps     talk.Capabilities
 	who      bridge.Actor // whose app token it is
 	bot      int          // its id on the server; 0: not known
-	own      string       // instance of the examination itself
+	own      string       // instance of this session
 	instance string       // of the process that listens
 	addr     string       // where it listens
 	stop     func()       // ends our own listener
 }
 
-func (e *exam) end() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.stop != nil {
-		e.stop()
+func (s *session) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stop != nil {
+		s.stop()
 	}
-	for _, c := range e.clients {
+	for _, c := range s.clients {
 		c.Close()
 	}
-	if e.guest != nil {
-		_ = e.guest.Close() // it was only read
+	if s.guest != nil {
+		_ = s.guest.Close() // it was only read
 	}
 }
 
 // load reads the configuration, once.
-func (e *exam) load() (config.Config, bridge.Result) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.loaded {
-		if e.Config != nil {
-			e.cfg, e.found = *e.Config, bridge.Passed(bridge.Say("not saved yet"))
+func (s *session) load() (config.Config, bridge.Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.loaded {
+		if s.Config != nil {
+			s.cfg, s.found = *s.Config, bridge.Passed(bridge.Say("not saved yet"))
 		} else {
-			e.cfg, e.found = config.Diagnose(e.Home.ConfigFile())
+			s.cfg, s.found = config.Diagnose(s.Home.ConfigFile())
 		}
-		e.loaded = true
-		for _, entry := range e.cfg.Talk.AllowedUsers {
-			e.Private.Hide(bridge.ParseActor(entry).ID, doctor.Somebody)
+		s.loaded = true
+		for _, entry := range s.cfg.Talk.AllowedUsers {
+			s.Private.Hide(bridge.ParseActor(entry).ID, doctor.Somebody)
 		}
-		e.Private.Hide(e.Room, doctor.SomeRoom)
+		s.Private.Hide(s.Room, doctor.SomeRoom)
 	}
-	return e.cfg, e.found
+	return s.cfg, s.found
 }
 
 // secrets returns the store that the keychain check left usable.
-func (e *exam) secrets() *secret.Store {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.store == nil {
-		e.store = e.Secrets
+func (s *session) secrets() *secret.Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.store == nil {
+		s.store = s.Secrets
 	}
-	return e.store
+	return s.store
 }
 
 // key returns a secret; empty if there is none.
-func (e *exam) key(ctx context.Context, name string) bridge.Secret {
+func (s *session) key(ctx context.Context, name string) bridge.Secret {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	s, _ := e.secrets().Get(ctx, name) // the checks keychain and secret say why not
-	e.Private.HideSecret(s)
-	return s
+	key, _ := s.secrets().Get(ctx, name) // the checks keychain and secret say why not
+	s.Private.HideSecret(key)
+	return key
 }
 
 // talk returns the server as it is configured; a stranger asks it without our
 // secrets, for which the keychain may have to be waited for.
-func (e *exam) talk(ctx context.Context, stranger bool) (talk.Doctor, error) {
-	cfg, _ := e.load()
-	file := e.Home.ConfigFile()
-	cfg.Webhook.PublicURL = e.public(ctx, cfg)
+func (s *session) talk(ctx context.Context, stranger bool) (talk.Doctor, error) {
+	cfg, _ := s.load()
+	file := s.Home.ConfigFile()
+	cfg.Webhook.PublicURL = s.public(ctx, cfg)
 	d := talk.Doctor{
-		ConfigFile: file, SaveCAAs: config.CAFilePath(file), Address: e.address(cfg), Lookup: e.Lookup, Now: e.Now,
+		ConfigFile: file, SaveCAAs: config.CAFilePath(file), Address: s.address(cfg), Lookup: s.Lookup, Now: s.Now,
 	}
 	options := talk.Options{
-		BaseURL: cfg.Talk.BaseURL, ReplyAs: string(cfg.Talk.ReplyAs), UserAgent: "Perch/" + e.Version, Dial: e.dial,
+		BaseURL: cfg.Talk.BaseURL, ReplyAs: string(cfg.Talk.ReplyAs), UserAgent: "Perch/" + s.Version, Dial: s.dial,
 	}
 	if !stranger {
-		options.Secret, options.AppToken = e.key(ctx, bridge.WebhookSecret), e.key(ctx, bridge.AppToken)
+		options.Secret, options.AppToken = s.key(ctx, bridge.WebhookSecret), s.key(ctx, bridge.AppToken)
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.clients[stranger] == nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.clients[stranger] == nil {
 		var err error
 		if options.RootCAs, err = cfg.Talk.CertPool(filepath.Dir(file)); err != nil {
 			return d, err
 		}
-		if e.clients[stranger], err = talk.NewClient(options); err != nil {
+		if s.clients[stranger], err = talk.NewClient(options); err != nil {
 			return d, err
 		}
 	}
-	d.Client = e.clients[stranger]
+	d.Client = s.clients[stranger]
 	return d, nil
 }
 
-// onServer runs a step of the server's examination as a stranger.
-func (e *exam) onServer(ctx context.Context, step func(talk.Doctor) bridge.Result) bridge.Result {
-	return e.step(ctx, true, step)
+// onServer runs a check of the server without our secrets.
+func (s *session) onServer(ctx context.Context, step func(talk.Doctor) bridge.Result) bridge.Result {
+	return s.step(ctx, true, step)
 }
 
-// asBot runs a step of the server's examination with our secrets.
-func (e *exam) asBot(ctx context.Context, step func(talk.Doctor) bridge.Result) bridge.Result {
-	return e.step(ctx, false, step)
+// asBot runs a check of the server with our secrets.
+func (s *session) asBot(ctx context.Context, step func(talk.Doctor) bridge.Result) bridge.Result {
+	return s.step(ctx, false, step)
 }
 
-func (e *exam) step(ctx context.Context, stranger bool, step func(talk.Doctor) bridge.Result) bridge.Result {
-	d, err := e.talk(ctx, stranger)
+func (s *session) step(ctx context.Context, stranger bool, step func(talk.Doctor) bridge.Result) bridge.Result {
+	d, err := s.talk(ctx, stranger)
 	if err != nil {
 		return bridge.FailedBy(err, bridge.Text{})
 	}
@@ -211,34 +215,34 @@ func (e *exam) step(ctx context.Context, stranger bool, step func(talk.Doctor) b
 }
 
 // journal opens the journal beside a Perch that may be running.
-func (e *exam) journal(ctx context.Context) (*journal.Journal, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.guest != nil {
-		return e.guest, nil
+func (s *session) journal(ctx context.Context) (*journal.Journal, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.guest != nil {
+		return s.guest, nil
 	}
-	j, err := journal.Open(context.WithoutCancel(ctx), e.Home.JournalFile(), journal.Options{Guest: true})
+	j, err := journal.Open(context.WithoutCancel(ctx), s.Home.JournalFile(), journal.Options{Guest: true})
 	if err != nil {
 		return nil, err
 	}
-	e.guest = j
+	s.guest = j
 	return j, nil
 }
 
-// noted returns what a running Perch wrote down; empty if it did not.
-func (e *exam) noted(ctx context.Context, name string) string {
-	j, err := e.journal(ctx)
+// notes returns what a running Perch wrote down; empty if it did not.
+func (s *session) notes(ctx context.Context) app.Notes {
+	j, err := s.journal(ctx)
 	if err != nil {
-		return ""
+		return app.Notes{}
 	}
-	value, _ := j.Noted(ctx, name)
-	return value
+	n, _ := app.ReadNotes(ctx, j) // the check traffic says what is wrong with the journal
+	return n
 }
 
 // room returns the conversation to look at; its token is empty if none is known.
-func (e *exam) room(ctx context.Context) bridge.Room {
-	room := bridge.Room{Token: e.Room}
-	if j, err := e.journal(ctx); err == nil {
+func (s *session) room(ctx context.Context) bridge.Room {
+	room := bridge.Room{Token: s.Room}
+	if j, err := s.journal(ctx); err == nil {
 		if room.Token == "" {
 			t, _ := j.Traffic(ctx)
 			room = t.Room
@@ -249,25 +253,25 @@ func (e *exam) room(ctx context.Context) bridge.Room {
 	if strings.HasPrefix(room.Name, "[") { // of two people, by their ids
 		room.Name = ""
 	}
-	e.Private.Hide(room.Token, doctor.SomeRoom)
+	s.Private.Hide(room.Token, doctor.SomeRoom)
 	return room
 }
 
 // public returns the public address of the webhook, of the tunnel if there is
 // to be one; empty if none is known.
-func (e *exam) public(ctx context.Context, cfg config.Config) string {
+func (s *session) public(ctx context.Context, cfg config.Config) string {
 	switch cfg.Tunnel.Mode {
 	case config.TunnelNamed:
 		return "https://" + cfg.Tunnel.Hostname
 	case config.TunnelQuick:
-		return e.noted(ctx, noteAddress)
+		return s.notes(ctx).Address
 	default:
 		return cfg.Webhook.PublicURL
 	}
 }
 
 // address returns the URL at which Nextcloud is to reach the webhook.
-func (e *exam) address(cfg config.Config) string {
+func (s *session) address(cfg config.Config) string {
 	if cfg.Webhook.PublicURL == "" {
 		if host, port, _ := net.SplitHostPort(cfg.Webhook.Listen); host == "" || net.ParseIP(host).IsUnspecified() {
 			cfg.Webhook.Listen = net.JoinHostPort(outbound(cfg.Talk.BaseURL), port)
@@ -292,13 +296,13 @@ func outbound(server string) string {
 	return host
 }
 
-func (e *exam) config(context.Context) bridge.Result {
-	_, found := e.load()
+func (s *session) config(context.Context) bridge.Result {
+	_, found := s.load()
 	return found
 }
 
-func (e *exam) keychain(ctx context.Context) bridge.Result {
-	cfg, _ := e.load()
+func (s *session) keychain(ctx context.Context) bridge.Result {
+	cfg, _ := s.load()
 	var needed []string
 	if needsSecret(cfg) {
 		needed = append(needed, bridge.WebhookSecret)
@@ -306,11 +310,11 @@ func (e *exam) keychain(ctx context.Context) bridge.Result {
 	if cfg.Talk.ReplyAs == config.User {
 		needed = append(needed, bridge.AppToken)
 	}
-	r := e.Secrets.DiagnoseKeychain(ctx, needed)
+	r := s.Secrets.DiagnoseKeychain(ctx, needed)
 	if r.Status == bridge.StatusWarn {
-		e.mu.Lock()
-		e.store = e.Secrets.WithoutKeychain()
-		e.mu.Unlock()
+		s.mu.Lock()
+		s.store = s.Secrets.WithoutKeychain()
+		s.mu.Unlock()
 	}
 	return r
 }
@@ -319,54 +323,54 @@ func needsSecret(cfg config.Config) bool {
 	return cfg.Webhook.RequireSignature || cfg.Talk.ReplyAs != config.User
 }
 
-func (e *exam) secret(ctx context.Context) bridge.Result {
-	cfg, _ := e.load()
-	return e.secrets().DiagnoseSecret(ctx, needsSecret(cfg))
+func (s *session) secret(ctx context.Context) bridge.Result {
+	cfg, _ := s.load()
+	return s.secrets().DiagnoseSecret(ctx, needsSecret(cfg))
 }
 
-func (e *exam) serverDNS(ctx context.Context) bridge.Result {
-	return e.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.DNS(ctx) })
+func (s *session) serverDNS(ctx context.Context) bridge.Result {
+	return s.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.DNS(ctx) })
 }
 
-func (e *exam) serverTCP(ctx context.Context) bridge.Result {
-	return e.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.TCP(ctx) })
+func (s *session) serverTCP(ctx context.Context) bridge.Result {
+	return s.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.TCP(ctx) })
 }
 
-func (e *exam) serverTLS(ctx context.Context) bridge.Result {
-	return e.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.TLS(ctx) })
+func (s *session) serverTLS(ctx context.Context) bridge.Result {
+	return s.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.TLS(ctx) })
 }
 
-func (e *exam) serverStatus(ctx context.Context) bridge.Result {
-	return e.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.Status(ctx) })
+func (s *session) serverStatus(ctx context.Context) bridge.Result {
+	return s.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.Status(ctx) })
 }
 
-func (e *exam) capabilities(ctx context.Context) bridge.Result {
-	return e.onServer(ctx, func(d talk.Doctor) (r bridge.Result) {
-		e.caps, r = d.Capabilities(ctx)
+func (s *session) capabilities(ctx context.Context) bridge.Result {
+	return s.onServer(ctx, func(d talk.Doctor) (r bridge.Result) {
+		s.caps, r = d.Capabilities(ctx)
 		return r
 	})
 }
 
-func (e *exam) clock(ctx context.Context) bridge.Result {
-	return e.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.Clock(ctx) })
+func (s *session) clock(ctx context.Context) bridge.Result {
+	return s.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.Clock(ctx) })
 }
 
-func (e *exam) probe(ctx context.Context) webhook.Probe {
+func (s *session) probe(ctx context.Context) webhook.Probe {
 	return webhook.Probe{
-		Sign: talk.Sign, Secret: e.key(ctx, bridge.WebhookSecret),
-		Client: &http.Transport{DisableKeepAlives: true, DialContext: e.dial, Proxy: http.ProxyFromEnvironment},
+		Sign: talk.Sign, Secret: s.key(ctx, bridge.WebhookSecret),
+		Client: &http.Transport{DisableKeepAlives: true, DialContext: s.dial, Proxy: http.ProxyFromEnvironment},
 	}
 }
 
 // dialByLookup connects as net.Dialer does, with our own look-up of names.
-func (e *exam) dialByLookup(ctx context.Context, network, addr string) (net.Conn, error) {
+func (s *session) dialByLookup(ctx context.Context, network, addr string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
 	}
 	addresses := []string{host}
 	if net.ParseIP(host) == nil {
-		if addresses, err = e.Lookup(ctx, host); err != nil {
+		if addresses, err = s.Lookup(ctx, host); err != nil {
 			return nil, err
 		}
 	}
@@ -381,28 +385,28 @@ func (e *exam) dialByLookup(ctx context.Context, network, addr string) (net.Conn
 }
 
 // listener finds the listener of the running Perch, or, if there is none,
-// listens in its place until the end of the examination.
-func (e *exam) listener(ctx context.Context) bridge.Result {
-	cfg, _ := e.load()
+// listens in its place until the session ends.
+func (s *session) listener(ctx context.Context) bridge.Result {
+	cfg, _ := s.load()
 	ln, err := webhook.Listen(ctx, cfg.Webhook.Listen)
 	if err == nil {
-		e.addr = ln.Addr().String()
-		e.serve(ctx, ln, cfg)
-		return bridge.Passed(bridge.Say("%s is free; Perch is not running, so the doctor listens there for now", e.addr))
+		s.addr = ln.Addr().String()
+		s.serve(ctx, ln, cfg)
+		return bridge.Passed(bridge.Say("%s is free; Perch is not running, so the doctor listens there for now", s.addr))
 	}
-	e.addr = cfg.Webhook.Listen
-	if running, pid, _ := strings.Cut(e.noted(ctx, noteInstance), " "); running != "" {
-		if webhook.Holds(pid, e.addr) || e.probe(ctx).IsInstance(ctx, e.selfURL(cfg), running) {
-			e.instance = running
-			return bridge.Passed(bridge.Say("%[1]s, held by the running Perch (process %[2]s)", e.addr, pid))
+	s.addr = cfg.Webhook.Listen
+	if running := s.notes(ctx); running.Instance != "" {
+		if webhook.Holds(running.PID, s.addr) || s.probe(ctx).IsInstance(ctx, s.selfURL(cfg), running.Instance) {
+			s.instance = running.Instance
+			return bridge.Passed(bridge.Say("%[1]s, held by the running Perch (process %[2]s)", s.addr, running.PID))
 		}
 	}
-	return webhook.DiagnoseBusy(ctx, err, cfg.Webhook.Listen, e.Home.ConfigFile())
+	return webhook.DiagnoseBusy(ctx, err, cfg.Webhook.Listen, s.Home.ConfigFile())
 }
 
 // selfURL returns the webhook's address on this machine.
-func (e *exam) selfURL(cfg config.Config) string {
-	host, port, _ := net.SplitHostPort(e.addr)
+func (s *session) selfURL(cfg config.Config) string {
+	host, port, _ := net.SplitHostPort(s.addr)
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
@@ -411,20 +415,20 @@ func (e *exam) selfURL(cfg config.Config) string {
 
 // serve answers self-checks. A webhook that comes meanwhile is refused, as it
 // would be if nobody listened.
-func (e *exam) serve(ctx context.Context, ln net.Listener, cfg config.Config) {
+func (s *session) serve(ctx context.Context, ln net.Listener, cfg config.Config) {
 	quiet := slog.New(slog.DiscardHandler)
-	key := sync.OnceValue(func() bridge.Secret { return e.key(context.WithoutCancel(ctx), bridge.WebhookSecret) })
+	key := sync.OnceValue(func() bridge.Secret { return s.key(context.WithoutCancel(ctx), bridge.WebhookSecret) })
 	handler := webhook.NewHandler(webhook.Options{
 		Settings: func() webhook.Settings {
 			return webhook.Settings{Path: cfg.Webhook.Path, Secret: key(), RequireSignature: true}
 		},
 		Verify:   talk.Verify,
 		Sign:     talk.Sign,
-		Instance: e.instance,
+		Instance: s.instance,
 		Decode: func(webhook.Request) (bridge.Message, error) {
 			return bridge.Message{}, &bridge.Error{Code: bridge.CodeUnavailable, Text: bridge.Say("Perch is not running")}
 		},
-		Sink: deaf{},
+		Sink: &eventlog.Bus{}, // nobody listens
 	})
 	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan struct{})
@@ -432,52 +436,48 @@ func (e *exam) serve(ctx context.Context, ln net.Listener, cfg config.Config) {
 		defer close(served)
 		_ = webhook.Serve(serving, ln, handler, quiet) // until cancel
 	}()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.stop = func() { cancel(); <-served }
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stop = func() { cancel(); <-served }
 }
 
-type deaf struct{}
-
-func (deaf) Publish(bridge.Event) {}
-
-func (e *exam) selfPost(ctx context.Context) bridge.Result {
-	cfg, _ := e.load()
-	probe := e.probe(ctx)
+func (s *session) selfPost(ctx context.Context) bridge.Result {
+	cfg, _ := s.load()
+	probe := s.probe(ctx)
 	if probe.Secret.IsZero() {
 		return bridge.Skipped(bridge.Say("needs a webhook secret"))
 	}
-	return probe.DiagnoseSelfPost(ctx, e.selfURL(cfg), cfg.Webhook.RequireSignature, e.Home.ConfigFile())
+	return probe.DiagnoseSelfPost(ctx, s.selfURL(cfg), cfg.Webhook.RequireSignature, s.Home.ConfigFile())
 }
 
-func (e *exam) publicURL(ctx context.Context) bridge.Result {
-	cfg, _ := e.load()
-	probe := e.probe(ctx)
+func (s *session) publicURL(ctx context.Context) bridge.Result {
+	cfg, _ := s.load()
+	probe := s.probe(ctx)
 	if probe.Secret.IsZero() {
 		return bridge.Skipped(bridge.Say("needs a webhook secret"))
 	}
-	file := e.Home.ConfigFile()
-	if cfg.Tunnel.Mode != config.TunnelOff && e.instance == e.own {
+	file := s.Home.ConfigFile()
+	if cfg.Tunnel.Mode != config.TunnelOff && s.instance == s.own {
 		return bridge.Skipped(bridge.Say("Perch is not running, and opens the tunnel when it is"))
 	}
-	cfg.Webhook.PublicURL = e.public(ctx, cfg)
+	cfg.Webhook.PublicURL = s.public(ctx, cfg)
 	if cfg.Webhook.PublicURL == "" {
-		host, _, _ := net.SplitHostPort(e.addr)
+		host, _, _ := net.SplitHostPort(s.addr)
 		if ip := net.ParseIP(host); (host == "localhost" || ip != nil && ip.IsLoopback()) && !isHere(cfg.Talk.BaseURL) {
-			return bridge.Failed(bridge.Say("none is set, and nobody but this machine reaches %s", e.addr),
+			return bridge.Failed(bridge.Say("none is set, and nobody but this machine reaches %s", s.addr),
 				bridge.Say("Talk sends every message to this address, once; what does not arrive is lost."),
-				bridge.Say("make a tunnel or a proxy that leads to http://%[1]s, then in %[2]s, in the table [webhook], write its address: public_url = \"https://…\"", e.addr, file))
+				bridge.Say("make a tunnel or a proxy that leads to http://%[1]s, then in %[2]s, in the table [webhook], write its address: public_url = \"https://…\"", s.addr, file))
 		}
-		cfg.Webhook.Listen = e.addr // also where the port is any
+		cfg.Webhook.Listen = s.addr // also where the port is any
 	}
-	if edge, err := tunnel.EdgeFromEnvironment(e.Getenv); err == nil && edge.RootCAs != nil && cfg.Tunnel.Mode != config.TunnelOff {
+	if edge, err := tunnel.EdgeFromEnvironment(s.Getenv); err == nil && edge.RootCAs != nil && cfg.Tunnel.Mode != config.TunnelOff {
 		probe.Client.TLSClientConfig = &tls.Config{RootCAs: edge.RootCAs, MinVersion: tls.VersionTLS12}
 	}
-	if e.RootCAs != nil {
-		probe.Client.TLSClientConfig = &tls.Config{RootCAs: e.RootCAs, MinVersion: tls.VersionTLS12}
+	if s.RootCAs != nil {
+		probe.Client.TLSClientConfig = &tls.Config{RootCAs: s.RootCAs, MinVersion: tls.VersionTLS12}
 	}
 	return probe.DiagnosePublicURL(ctx, webhook.PublicAddress{
-		URL: e.address(cfg), Instance: e.instance, Listen: e.addr, ConfigFile: file, Local: config.IsLocal, Patience: e.Patience,
+		URL: s.address(cfg), Instance: s.instance, Listen: s.addr, ConfigFile: file, Local: config.IsLocal, Patience: s.Patience,
 	})
 }
 
@@ -499,60 +499,60 @@ func isHere(server string) bool {
 	return false
 }
 
-func (e *exam) botSecret(ctx context.Context) bridge.Result {
-	cfg, _ := e.load()
+func (s *session) botSecret(ctx context.Context) bridge.Result {
+	cfg, _ := s.load()
 	if cfg.Talk.ReplyAs == config.User {
 		return bridge.Skipped(bridge.Say("replies go out as the user of the app token"))
 	}
-	room := e.room(ctx)
+	room := s.room(ctx)
 	if room.Token == "" {
 		return bridge.Skipped(bridge.Say("needs a conversation: perch doctor --room TOKEN"))
 	}
-	return e.asBot(ctx, func(d talk.Doctor) bridge.Result { return d.BotSecret(ctx, room, e.caps) })
+	return s.asBot(ctx, func(d talk.Doctor) bridge.Result { return d.BotSecret(ctx, room, s.caps) })
 }
 
-func (e *exam) appToken(ctx context.Context) bridge.Result {
-	cfg, _ := e.load()
-	room := e.room(ctx)
-	return e.asBot(ctx, func(d talk.Doctor) (r bridge.Result) {
-		e.who, r = d.AppToken(ctx, room, cfg.Talk.ReplyAs == config.User)
-		e.Private.Hide(e.who.ID, doctor.Somebody)
+func (s *session) appToken(ctx context.Context) bridge.Result {
+	cfg, _ := s.load()
+	room := s.room(ctx)
+	return s.asBot(ctx, func(d talk.Doctor) (r bridge.Result) {
+		s.who, r = d.AppToken(ctx, room, cfg.Talk.ReplyAs == config.User)
+		s.Private.Hide(s.who.ID, doctor.Somebody)
 		return r
 	})
 }
 
-func (e *exam) botEntry(ctx context.Context) bridge.Result {
-	return e.asBot(ctx, func(d talk.Doctor) (r bridge.Result) {
-		e.bot, r = d.BotEntry(ctx, e.who, e.noted(ctx, noteInstalled))
+func (s *session) botEntry(ctx context.Context) bridge.Result {
+	return s.asBot(ctx, func(d talk.Doctor) (r bridge.Result) {
+		s.bot, r = d.BotEntry(ctx, s.who, s.notes(ctx).Installed)
 		return r
 	})
 }
 
-func (e *exam) roomBot(ctx context.Context) bridge.Result {
-	room := e.room(ctx)
+func (s *session) roomBot(ctx context.Context) bridge.Result {
+	room := s.room(ctx)
 	if room.Token == "" {
 		return bridge.Skipped(bridge.Say("needs a conversation: perch doctor --room TOKEN"))
 	}
-	return e.asBot(ctx, func(d talk.Doctor) bridge.Result { return d.RoomBot(ctx, room, e.bot, e.who) })
+	return s.asBot(ctx, func(d talk.Doctor) bridge.Result { return d.RoomBot(ctx, room, s.bot, s.who) })
 }
 
 // handlers looks at what answers messages, in [handler] and [handlers.<name>];
 // the result is that of the one that is worst off.
-func (e *exam) handlers(ctx context.Context) bridge.Result {
-	cfg, _ := e.load()
-	pool, err := cfg.Talk.CertPool(filepath.Dir(e.Home.ConfigFile()))
+func (s *session) handlers(ctx context.Context) bridge.Result {
+	cfg, _ := s.load()
+	pool, err := cfg.Talk.CertPool(filepath.Dir(s.Home.ConfigFile()))
 	if err != nil {
 		return bridge.FailedBy(err, bridge.Text{})
 	}
-	made := workshop{
-		home: e.Home, rootCAs: pool, sink: deaf{}, version: e.Version,
-		secret: func(name string) bridge.Secret { return e.key(ctx, name) },
+	parts := app.HandlerParts{
+		Home: s.Home, RootCAs: pool, Sink: &eventlog.Bus{}, Version: s.Version,
+		Secret: func(name string) bridge.Secret { return s.key(ctx, name) },
 	}
 	worst := bridge.Result{}
-	names, by := handlersOf(cfg)
+	names, by := app.HandlersOf(cfg)
 	for _, name := range names {
 		found := bridge.Passed(bridge.Say("the built-in commands"))
-		h, err := made.make(name, by[name])
+		h, err := parts.Handler(name, by[name])
 		if err != nil {
 			return bridge.FailedBy(err, bridge.Text{})
 		}
@@ -575,18 +575,18 @@ func gravity(s bridge.Status) int {
 	return map[bridge.Status]int{bridge.StatusSkip: 0, bridge.StatusOK: 1, bridge.StatusWarn: 2, bridge.StatusFail: 3}[s]
 }
 
-func (e *exam) allowList(context.Context) bridge.Result {
-	cfg, _ := e.load()
-	return cfg.Talk.DiagnoseAllowList(e.Home.ConfigFile())
+func (s *session) allowList(context.Context) bridge.Result {
+	cfg, _ := s.load()
+	return cfg.Talk.DiagnoseAllowList(s.Home.ConfigFile())
 }
 
-func (e *exam) backend(ctx context.Context) bridge.Result {
-	return e.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.Backend(e.noted(ctx, noteBackend)) })
+func (s *session) backend(ctx context.Context) bridge.Result {
+	return s.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.Backend(s.notes(ctx).Backend) })
 }
 
 // traffic says what came and went last, and whether replies are held back.
-func (e *exam) traffic(ctx context.Context) bridge.Result {
-	j, err := e.journal(ctx)
+func (s *session) traffic(ctx context.Context) bridge.Result {
+	j, err := s.journal(ctx)
 	if bridge.CodeOf(err) == bridge.CodeNotFound {
 		return bridge.Skipped(bridge.Say("Perch has not run here yet"))
 	}
@@ -599,8 +599,8 @@ func (e *exam) traffic(ctx context.Context) bridge.Result {
 	if err := errors.Join(err, heldErr); err != nil {
 		return bridge.FailedBy(err, why)
 	}
-	e.Private.Hide(t.Failure.Room.Token, doctor.SomeRoom)
-	e.Private.Hide(t.Failure.Actor.ID, doctor.Somebody)
+	s.Private.Hide(t.Failure.Room.Token, doctor.SomeRoom)
+	s.Private.Hide(t.Failure.Actor.ID, doctor.Somebody)
 	waiting := strconv.Itoa(t.Waiting)
 	switch {
 	case held && until.IsZero():
@@ -612,9 +612,9 @@ func (e *exam) traffic(ctx context.Context) bridge.Result {
 			bridge.Say("They are sent by themselves then."),
 			bridge.Say("to send them now, on the server: occ security:bruteforce:reset IP, with the address of this machine for IP\nthen: perch retry"))
 	}
-	seen := bridge.Say("last message in %[1]s, last reply out %[2]s", e.ago(t.In), e.ago(t.Out))
+	seen := bridge.Say("last message in %[1]s, last reply out %[2]s", s.ago(t.In), s.ago(t.Out))
 	if !t.Failure.Time.IsZero() {
-		seen = bridge.Say("%[1]s; last failure %[2]s (%[3]s: %[4]s)", seen.String(), e.ago(t.Failure.Time), string(t.Failure.Code), t.Failure.Title.String())
+		seen = bridge.Say("%[1]s; last failure %[2]s (%[3]s: %[4]s)", seen.String(), s.ago(t.Failure.Time), string(t.Failure.Code), t.Failure.Title.String())
 		if t.Failure.Time.After(t.In) && t.Failure.Time.After(t.Out) {
 			fix := t.Failure.Hint
 			if fix.IsZero() {
@@ -627,8 +627,8 @@ func (e *exam) traffic(ctx context.Context) bridge.Result {
 }
 
 // ago returns how long a time is gone, for a person.
-func (e *exam) ago(t time.Time) string {
-	d := e.Now().Sub(t)
+func (s *session) ago(t time.Time) string {
+	d := s.Now().Sub(t)
 	switch {
 	case t.IsZero():
 		return "never"

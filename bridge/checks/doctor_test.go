@@ -1,4 +1,4 @@
-package app_test
+package checks_test
 
 import (
 	"context"
@@ -30,7 +30,7 @@ import (
 	"time"
 
 	"perch/bridge"
-	"perch/bridge/app"
+	"perch/bridge/checks"
 	"perch/bridge/config"
 	"perch/bridge/doctor"
 	"perch/bridge/eventlog"
@@ -41,9 +41,9 @@ import (
 
 const otherKey = "another-secret-of-forty-characters-and-more-000"
 
-// patient is a home with everything in order: a server that can be reached, on
+// perch is a home with everything in order: a server that can be reached, on
 // which its bot is installed and enabled.
-type patient struct {
+type perch struct {
 	t        *testing.T
 	server   *practice.Server
 	room     string
@@ -52,18 +52,18 @@ type patient struct {
 	home     config.Home
 	env      map[string]string
 	keychain bridge.SecretStore
-	options  app.CheckOptions // what differs from the usual
-	running  *world
+	options  checks.Options // what differs from the usual
+	running  *bot
 }
 
-func newPatient(t *testing.T, o practice.Options) *patient {
+func newPerch(t *testing.T, o practice.Options) *perch {
 	t.Helper()
 	o.Admin = true
 	server, err := practice.Start(t.Context(), o)
 	check(t, err)
 	t.Cleanup(server.Close)
 	dir := t.TempDir()
-	p := &patient{
+	p := &perch{
 		t: t, server: server, cfg: config.Default(), env: map[string]string{}, keychain: secret.Memory(),
 		home: config.Home{ConfigDir: dir, DataDir: filepath.Join(dir, "data")},
 	}
@@ -78,19 +78,19 @@ func newPatient(t *testing.T, o practice.Options) *patient {
 	return p
 }
 
-func (p *patient) save() {
+func (p *perch) save() {
 	p.t.Helper()
 	_, err := config.Save(p.home.ConfigFile(), p.cfg)
 	check(p.t, err)
 }
 
-func (p *patient) set(store bridge.SecretStore, name, value string) {
+func (p *perch) set(store bridge.SecretStore, name, value string) {
 	p.t.Helper()
 	check(p.t, store.Set(p.t.Context(), name, bridge.NewSecret(value)))
 }
 
 // install puts a bot in the place of the one on the server, and enables it.
-func (p *patient) install(b practice.Bot) {
+func (p *perch) install(b practice.Bot) {
 	p.t.Helper()
 	if b.URL == "" {
 		b.URL = p.cfg.Webhook.Address()
@@ -104,13 +104,13 @@ func (p *patient) install(b practice.Bot) {
 }
 
 // token gives Perch an app token of a user.
-func (p *patient) token(user string) {
+func (p *perch) token(user string) {
 	p.t.Helper()
 	p.set(p.keychain, bridge.AppToken, p.server.AppToken(user))
 }
 
 // write replaces a line of config.toml.
-func (p *patient) write(table, name, value string) {
+func (p *perch) write(table, name, value string) {
 	p.t.Helper()
 	data, err := os.ReadFile(p.home.ConfigFile())
 	check(p.t, err)
@@ -125,22 +125,21 @@ func (p *patient) write(table, name, value string) {
 }
 
 // run starts the bot, and stops it when the test ends.
-func (p *patient) run() {
+func (p *perch) run() {
 	p.t.Helper()
-	p.running = &world{t: p.t, server: p.server, cfg: p.cfg, home: p.home, secrets: p.keychain, room: p.room}
-	p.running.start()
+	p.running = p.start(p.home, p.keychain)
 }
 
-// examine runs the doctor, and returns its report as it is with --show-private.
-func (p *patient) examine(o doctor.Options) (doctor.Report, *doctor.Private) {
+// diagnose runs the doctor, and returns its report as it is with --show-private.
+func (p *perch) diagnose(o doctor.Options) (doctor.Report, *doctor.Private) {
 	p.t.Helper()
 	private := &doctor.Private{}
 	options := p.options
 	options.Home, options.Version, options.Private = p.home, "test", private
 	options.Secrets = secret.Chain(func(name string) string { return p.env[name] }, p.keychain)
-	checks, end := app.Checks(options)
+	all, end := checks.New(options)
 	defer end()
-	report, err := doctor.Run(p.t.Context(), checks, o, func(row doctor.Row) doctor.Row { return row })
+	report, err := doctor.Run(p.t.Context(), all, o, func(row doctor.Row) doctor.Row { return row })
 	check(p.t, err)
 	return report, private
 }
@@ -170,10 +169,10 @@ func TestKeychainThatWaits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPatient(t, practice.Options{})
+			p := newPerch(t, practice.Options{})
 			p.run()
 			p.keychain, p.env["PERCH_WEBHOOK_SECRET"] = waitingKeychain{}, test.env
-			report, _ := p.examine(doctor.Options{})
+			report, _ := p.diagnose(doctor.Options{})
 			for _, id := range []string{"config", "server-dns", "server-tcp", "server-tls", "server-status", "capabilities", "clock", "listener", "traffic"} {
 				test.want[id] = bridge.StatusOK
 			}
@@ -189,14 +188,14 @@ func TestKeychainThatWaits(t *testing.T) {
 // A server and a public address that take connections and never answer do not
 // keep the doctor.
 func TestNothingAnswers(t *testing.T) {
-	p := newPatient(t, practice.Options{})
+	p := newPerch(t, practice.Options{})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	t.Cleanup(func() { _ = ln.Close() })
 	p.cfg.Talk.BaseURL = "https://" + ln.Addr().String()
 	p.cfg.Webhook.PublicURL = "https://" + ln.Addr().String()
 	p.save()
-	report, _ := p.examine(doctor.Options{})
+	report, _ := p.diagnose(doctor.Options{})
 	for id, seen := range map[string]string{"server-tls": "did not answer in time", "public-url": "too slow"} {
 		if row := find(t, report, id); row.Status != bridge.StatusFail || !strings.Contains(row.Seen.String(), seen) {
 			t.Errorf("%s is %s: %s", id, row.Status, row.Seen)
@@ -218,9 +217,9 @@ func find(t *testing.T, report doctor.Report, id string) doctor.Row {
 	return doctor.Row{}
 }
 
-// obey does what a fix says, as far as it can be done here, and reports
+// follow does what a fix says, as far as it can be done here, and reports
 // whether it did anything.
-func (p *patient) obey(fix string) (done bool) {
+func (p *perch) follow(fix string) (done bool) {
 	p.t.Helper()
 	match := func(pattern string, do func(m []string)) {
 		if m := regexp.MustCompile(pattern).FindStringSubmatch(fix); m != nil {
@@ -280,7 +279,7 @@ func (p *patient) obey(fix string) (done bool) {
 
 // front puts a TLS server with a certificate before the practice server, and
 // names it in the configuration.
-func (p *patient) front(certificate tls.Certificate, ca []byte) {
+func (p *perch) front(certificate tls.Certificate, ca []byte) {
 	p.t.Helper()
 	to, err := url.Parse(p.server.URL())
 	check(p.t, err)
@@ -301,7 +300,7 @@ func (p *patient) front(certificate tls.Certificate, ca []byte) {
 
 // serve answers in the place of the Nextcloud server; what answer leaves
 // alone, the practice server answers.
-func (p *patient) serve(answer func(w http.ResponseWriter, r *http.Request) bool) *httptest.Server {
+func (p *perch) serve(answer func(w http.ResponseWriter, r *http.Request) bool) *httptest.Server {
 	p.t.Helper()
 	to, err := url.Parse(p.server.URL())
 	check(p.t, err)
@@ -318,7 +317,7 @@ func (p *patient) serve(answer func(w http.ResponseWriter, r *http.Request) bool
 }
 
 // status answers status.php with this.
-func (p *patient) status(body string) {
+func (p *perch) status(body string) {
 	p.serve(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/status.php" {
 			_, _ = io.WriteString(w, body)
@@ -329,7 +328,7 @@ func (p *patient) status(body string) {
 }
 
 // public puts a handler at the public address.
-func (p *patient) public(h http.HandlerFunc) *httptest.Server {
+func (p *perch) public(h http.HandlerFunc) *httptest.Server {
 	p.t.Helper()
 	server := httptest.NewServer(h)
 	p.t.Cleanup(server.Close)
@@ -423,7 +422,7 @@ type fault struct {
 	id    string        // of the check that finds it
 	want  bridge.Status // of that check
 	seen  string        // part of what it says it saw
-	plant func(p *patient)
+	plant func(p *perch)
 	cured bool // the printed fix can be carried out here, and cures it
 }
 
@@ -437,18 +436,18 @@ func (f fault) calls() string {
 
 func faults() []fault {
 	const fail, warn = bridge.StatusFail, bridge.StatusWarn
-	talkFault := func(f practice.Fault) func(*patient) {
-		return func(p *patient) { p.server.SetFaults(f) }
+	talkFault := func(f practice.Fault) func(*perch) {
+		return func(p *perch) { p.server.SetFaults(f) }
 	}
-	configLine := func(old, line string) func(*patient) {
-		return func(p *patient) {
+	configLine := func(old, line string) func(*perch) {
+		return func(p *perch) {
 			data, err := os.ReadFile(p.home.ConfigFile())
 			check(p.t, err)
 			check(p.t, os.WriteFile(p.home.ConfigFile(), []byte(strings.Replace(string(data), old, line, 1)), 0o600))
 		}
 	}
-	page := func(status int, header http.Header, body string) func(*patient) {
-		return func(p *patient) {
+	page := func(status int, header http.Header, body string) func(*perch) {
+		return func(p *perch) {
 			p.public(func(w http.ResponseWriter, _ *http.Request) {
 				maps.Copy(w.Header(), header)
 				w.WriteHeader(status)
@@ -456,8 +455,8 @@ func faults() []fault {
 			})
 		}
 	}
-	publicTLS := func(name string, left time.Duration, trusted bool) func(*patient) {
-		return func(p *patient) {
+	publicTLS := func(name string, left time.Duration, trusted bool) func(*perch) {
+		return func(p *perch) {
 			ca := newAuthority(p.t)
 			proxy := httptest.NewUnstartedServer(toListener(p.cfg.Webhook.Listen))
 			proxy.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
@@ -471,84 +470,84 @@ func faults() []fault {
 			}
 		}
 	}
-	serverTLS := func(name string, left time.Duration) func(*patient) {
-		return func(p *patient) {
+	serverTLS := func(name string, left time.Duration) func(*perch) {
+		return func(p *perch) {
 			ca := newAuthority(p.t)
 			p.front(ca.certificate(name, left), ca.pem())
 		}
 	}
 	return []fault{
-		{"no configuration", "config", fail, "there is no configuration yet", func(p *patient) { check(p.t, os.Remove(p.home.ConfigFile())) }, true},
+		{"no configuration", "config", fail, "there is no configuration yet", func(p *perch) { check(p.t, os.Remove(p.home.ConfigFile())) }, true},
 		{"an unknown key", "config", fail, "unknown key; did you mean listen?", configLine("listen =", "lisen ="), false},
-		{"a web page as base_url", "config", fail, "is the address of a web page", func(p *patient) {
+		{"a web page as base_url", "config", fail, "is the address of a web page", func(p *perch) {
 			p.write("", "base_url", strconv.Quote(p.server.URL()+"/index.php/apps/dashboard/"))
 		}, true},
-		{"index.php in base_url", "config", warn, "ends with /index.php", func(p *patient) {
+		{"index.php in base_url", "config", warn, "ends with /index.php", func(p *perch) {
 			p.write("", "base_url", strconv.Quote(p.server.URL()+"/index.php"))
 		}, true},
 		{"a secret in the file", "config", fail, "secrets do not live in files", configLine("reply_as =", "webhook_secret = \""+key+"\"\nreply_as ="), false},
 		{"no TOML", "config", fail, "not valid TOML", configLine(`reply_as = "bot"`, "reply_as = bot"), false},
 		{"no server named", "config", fail, "is required", configLine("base_url =", "# base_url ="), false},
 
-		{"a locked keychain", "keychain", fail, "is locked", func(p *patient) { p.keychain = lockedKeychain{} }, false},
-		{"a locked keychain beside the environment", "keychain", warn, "is locked", func(p *patient) {
+		{"a locked keychain", "keychain", fail, "is locked", func(p *perch) { p.keychain = lockedKeychain{} }, false},
+		{"a locked keychain beside the environment", "keychain", warn, "is locked", func(p *perch) {
 			p.keychain = lockedKeychain{}
 			p.env["PERCH_WEBHOOK_SECRET"] = key
 		}, false},
 
-		{"no secret", "secret", fail, "not set", func(p *patient) {
+		{"no secret", "secret", fail, "not set", func(p *perch) {
 			check(p.t, p.keychain.Delete(p.t.Context(), bridge.WebhookSecret))
 		}, true},
-		{"a short secret", "secret", fail, "has 12 characters", func(p *patient) { p.set(p.keychain, bridge.WebhookSecret, "twelve-chars") }, true},
-		{"white space around the secret", "secret", fail, "white space", func(p *patient) { p.set(p.keychain, bridge.WebhookSecret, " "+key) }, true},
-		{"a short secret in the environment", "secret", fail, "has 12 characters", func(p *patient) { p.env["PERCH_WEBHOOK_SECRET"] = "twelve-chars" }, false},
-		{"another secret in the environment", "secret", warn, "the environment's is used", func(p *patient) {
+		{"a short secret", "secret", fail, "has 12 characters", func(p *perch) { p.set(p.keychain, bridge.WebhookSecret, "twelve-chars") }, true},
+		{"white space around the secret", "secret", fail, "white space", func(p *perch) { p.set(p.keychain, bridge.WebhookSecret, " "+key) }, true},
+		{"a short secret in the environment", "secret", fail, "has 12 characters", func(p *perch) { p.env["PERCH_WEBHOOK_SECRET"] = "twelve-chars" }, false},
+		{"another secret in the environment", "secret", warn, "the environment's is used", func(p *perch) {
 			p.set(p.keychain, bridge.WebhookSecret, otherKey)
 			p.env["PERCH_WEBHOOK_SECRET"] = key
 		}, false},
 
-		{"no such server name", "server-dns", fail, "there is no name cloud.example.com", func(p *patient) {
+		{"no such server name", "server-dns", fail, "there is no name cloud.example.com", func(p *perch) {
 			p.cfg.Talk.BaseURL, p.cfg.Webhook.PublicURL = "https://cloud.example.com", "http://"+p.cfg.Webhook.Listen
 			p.save()
 			p.options.Lookup = func(_ context.Context, host string) ([]string, error) {
 				return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 			}
 		}, false},
-		{"a resolver that does not answer", "server-dns", fail, "no name server answered", func(p *patient) {
+		{"a resolver that does not answer", "server-dns", fail, "no name server answered", func(p *perch) {
 			p.cfg.Talk.BaseURL, p.cfg.Webhook.PublicURL = "https://cloud.example.com", "http://"+p.cfg.Webhook.Listen
 			p.save()
 			p.options.Lookup = func(_ context.Context, host string) ([]string, error) {
 				return nil, &net.DNSError{Err: "i/o timeout", Name: host, IsTimeout: true}
 			}
 		}, false},
-		{"a server that is down", "server-tcp", fail, "refuses connections", func(p *patient) {
+		{"a server that is down", "server-tcp", fail, "refuses connections", func(p *perch) {
 			p.cfg.Talk.BaseURL = "http://" + freeAddr(p.t)
 			p.save()
 		}, false},
 
 		{"an expired certificate", "server-tls", fail, "the certificate has expired on ", serverTLS("127.0.0.1", -time.Hour), false},
 		{"a certificate for another name", "server-tls", fail, "for cloud.example.org, not for 127.0.0.1", serverTLS("cloud.example.org", 3*month), false},
-		{"a certificate of an unknown authority", "server-tls", fail, "signed by nobody that this machine knows", func(p *patient) {
+		{"a certificate of an unknown authority", "server-tls", fail, "signed by nobody that this machine knows", func(p *perch) {
 			p.front(newAuthority(p.t).certificate("127.0.0.1", 3*month), nil)
 		}, true},
 		{"a certificate that expires soon", "server-tls", warn, "valid for 5 more days", serverTLS("127.0.0.1", 5*24*time.Hour+time.Hour), false},
-		{"https where there is none", "server-tls", fail, "does not speak https", func(p *patient) {
+		{"https where there is none", "server-tls", fail, "does not speak https", func(p *perch) {
 			p.cfg.Talk.BaseURL = strings.Replace(p.server.URL(), "http:", "https:", 1)
 			p.save()
 		}, true},
 
 		{"maintenance", "server-status", fail, "is in maintenance mode", talkFault(practice.Fault{Kind: practice.FaultMaintenance}), true},
-		{"an upgrade that is not finished", "server-status", fail, "waits for its upgrade", func(p *patient) {
+		{"an upgrade that is not finished", "server-status", fail, "waits for its upgrade", func(p *perch) {
 			p.status(`{"installed":true,"maintenance":false,"needsDbUpgrade":true,"versionstring":"32.0.1"}`)
 		}, false},
-		{"no installation yet", "server-status", fail, "is not installed yet", func(p *patient) {
+		{"no installation yet", "server-status", fail, "is not installed yet", func(p *perch) {
 			p.status(`{"installed":false,"maintenance":false,"needsDbUpgrade":false,"versionstring":"32.0.1"}`)
 		}, false},
-		{"an old Nextcloud", "server-status", fail, "Nextcloud 27.0.9", func(p *patient) {
+		{"an old Nextcloud", "server-status", fail, "Nextcloud 27.0.9", func(p *perch) {
 			p.status(`{"installed":true,"maintenance":false,"needsDbUpgrade":false,"versionstring":"27.0.9"}`)
 		}, false},
-		{"no Nextcloud at all", "server-status", fail, "is not Nextcloud", func(p *patient) { p.status("<html><body>It works!</body></html>") }, false},
-		{"a name that is not trusted", "server-status", fail, "not among its trusted domains", func(p *patient) {
+		{"no Nextcloud at all", "server-status", fail, "is not Nextcloud", func(p *perch) { p.status("<html><body>It works!</body></html>") }, false},
+		{"a name that is not trusted", "server-status", fail, "not among its trusted domains", func(p *perch) {
 			u, err := url.Parse(p.server.URL())
 			check(p.t, err)
 			p.cfg.Talk.BaseURL = "http://cloud.localhost:" + u.Port()
@@ -556,7 +555,7 @@ func faults() []fault {
 			p.options.Lookup = func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil }
 		}, false},
 		{"a proxy without its server", "server-status", fail, "status 502 and a web page", talkFault(practice.Fault{Kind: practice.FaultProxyPage}), false},
-		{"a redirection", "server-status", fail, "sends us elsewhere", func(p *patient) {
+		{"a redirection", "server-status", fail, "sends us elsewhere", func(p *perch) {
 			to := p.server.URL()
 			p.serve(func(w http.ResponseWriter, r *http.Request) bool {
 				http.Redirect(w, r, to+r.URL.Path, http.StatusMovedPermanently)
@@ -567,7 +566,7 @@ func faults() []fault {
 		{"a server that fails", "server-status", fail, "failed with status 500", talkFault(practice.Fault{Kind: practice.FaultStatus}), false},
 		{"a lock-out of everything", "server-status", fail, "takes no more requests", talkFault(practice.Fault{Kind: practice.FaultThrottle}), false},
 
-		{"no Talk", "capabilities", fail, "Talk is not enabled", func(p *patient) {
+		{"no Talk", "capabilities", fail, "Talk is not enabled", func(p *perch) {
 			p.serve(func(w http.ResponseWriter, r *http.Request) bool {
 				if strings.HasSuffix(r.URL.Path, "/cloud/capabilities") {
 					_, _ = io.WriteString(w, `{"ocs":{"meta":{"status":"ok"},"data":{"version":{"string":"32.0.1"},"capabilities":{}}}}`)
@@ -576,7 +575,7 @@ func faults() []fault {
 				return false
 			})
 		}, false},
-		{"a Talk without bots", "capabilities", fail, "Talk 16.0.1 is too old", func(p *patient) {
+		{"a Talk without bots", "capabilities", fail, "Talk 16.0.1 is too old", func(p *perch) {
 			p.serve(func(w http.ResponseWriter, r *http.Request) bool {
 				if strings.HasSuffix(r.URL.Path, "/cloud/capabilities") {
 					_, _ = io.WriteString(w, `{"ocs":{"meta":{"status":"ok"},"data":{"version":{"string":"27.1.0"},"capabilities":{"spreed":{"version":"16.0.1","features":["chat-v2"],"config":{}}}}}}`)
@@ -587,44 +586,44 @@ func faults() []fault {
 		}, false},
 		{"capabilities behind a log-in", "capabilities", fail, "sends us elsewhere", talkFault(practice.Fault{Kind: practice.FaultRedirect, On: practice.EndpointCapabilities}), false},
 
-		{"a clock an hour off", "clock", fail, "ahead of the server's", func(p *patient) {
+		{"a clock an hour off", "clock", fail, "ahead of the server's", func(p *perch) {
 			p.options.Now = func() time.Time { return time.Now().Add(time.Hour) }
 		}, false},
-		{"a clock two minutes off", "clock", warn, "behind the server's", func(p *patient) {
+		{"a clock two minutes off", "clock", warn, "behind the server's", func(p *perch) {
 			p.options.Now = func() time.Time { return time.Now().Add(-2 * time.Minute) }
 		}, false},
 
-		{"a busy port", "listener", fail, "is taken by app.test (process " + strconv.Itoa(os.Getpid()) + ")", func(p *patient) {
+		{"a busy port", "listener", fail, "is taken by checks.test (process " + strconv.Itoa(os.Getpid()) + ")", func(p *perch) {
 			ln, err := net.Listen("tcp", p.cfg.Webhook.Listen)
 			check(p.t, err)
 			p.t.Cleanup(func() { _ = ln.Close() })
 		}, true},
-		{"an address of another machine", "listener", fail, "this machine does not have that address", func(p *patient) {
+		{"an address of another machine", "listener", fail, "this machine does not have that address", func(p *perch) {
 			p.cfg.Webhook.Listen = "192.0.2.1:8460"
 			p.save()
 		}, true},
 
-		{"a running Perch with another secret", "self-post", fail, "refused a signed post with status 401", func(p *patient) {
+		{"a running Perch with another secret", "self-post", fail, "refused a signed post with status 401", func(p *perch) {
 			p.run()
 			p.set(p.keychain, bridge.WebhookSecret, otherKey)
 		}, true},
-		{"no signatures required", "config", warn, "signatures are not required", func(p *patient) {
+		{"no signatures required", "config", warn, "signatures are not required", func(p *perch) {
 			p.cfg.Webhook.RequireSignature = false
 			p.save()
 		}, true},
 
-		{"a public name that is not there", "public-url", fail, "DNS: there is no name perch.example.com", func(p *patient) {
+		{"a public name that is not there", "public-url", fail, "DNS: there is no name perch.example.com", func(p *perch) {
 			p.cfg.Webhook.PublicURL = "https://perch.example.com"
 			p.save()
 			p.options.Lookup = func(_ context.Context, host string) ([]string, error) {
 				return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 			}
 		}, false},
-		{"no tunnel", "public-url", fail, "refused: nothing listens", func(p *patient) {
+		{"no tunnel", "public-url", fail, "refused: nothing listens", func(p *perch) {
 			p.cfg.Webhook.PublicURL = "http://" + freeAddr(p.t)
 			p.save()
 		}, false},
-		{"no public address", "public-url", fail, "none is set", func(p *patient) {
+		{"no public address", "public-url", fail, "none is set", func(p *perch) {
 			proxied := p.serve(func(http.ResponseWriter, *http.Request) bool { return false })
 			front, err := url.Parse(proxied.URL)
 			check(p.t, err)
@@ -635,7 +634,7 @@ func faults() []fault {
 		{"an expired certificate before Perch", "public-url", fail, "TLS: the certificate of 127.0.0.1 has expired", publicTLS("127.0.0.1", -time.Hour, true), false},
 		{"a foreign certificate before Perch", "public-url", fail, "TLS: the certificate there is for other.example.org", publicTLS("other.example.org", month, true), false},
 		{"a certificate of nobody before Perch", "public-url", fail, "TLS: the certificate of 127.0.0.1 is signed by nobody", publicTLS("127.0.0.1", month, false), false},
-		{"https before Perch where there is none", "public-url", fail, "does not speak https", func(p *patient) {
+		{"https before Perch where there is none", "public-url", fail, "does not speak https", func(p *perch) {
 			s := p.public(toListener(p.cfg.Webhook.Listen).ServeHTTP)
 			p.cfg.Webhook.PublicURL = strings.Replace(s.URL, "http:", "https:", 1)
 			p.save()
@@ -649,21 +648,21 @@ func faults() []fault {
 		{"a proxy that forbids", "public-url", fail, "403: what stands before Perch", page(http.StatusForbidden, nil, "no"), false},
 		{"a proxy that does not reach Perch", "public-url", fail, "502: the proxy at", page(http.StatusBadGateway, nil, "<html>502</html>"), false},
 		{"a tunnel that is not connected", "public-url", fail, "530: Cloudflare knows the tunnel", page(530, nil, "error code: 1033"), false},
-		{"a redirection to the right address", "public-url", fail, "a redirect (308)", func(p *patient) {
+		{"a redirection to the right address", "public-url", fail, "a redirect (308)", func(p *perch) {
 			right := httptest.NewServer(toListener(p.cfg.Webhook.Listen))
 			p.t.Cleanup(right.Close)
 			p.public(func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, right.URL+r.URL.Path, http.StatusPermanentRedirect)
 			})
 		}, true},
-		{"too slow for Talk", "public-url", fail, "too slow: no answer within", func(p *patient) {
+		{"too slow for Talk", "public-url", fail, "too slow: no answer within", func(p *perch) {
 			p.options.Patience = 300 * time.Millisecond
 			p.public(func(_ http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
 				<-r.Context().Done()
 			})
 		}, false},
-		{"plain http to a public address", "public-url", warn, "over plain http", func(p *patient) {
+		{"plain http to a public address", "public-url", warn, "over plain http", func(p *perch) {
 			s := p.public(toListener(p.cfg.Webhook.Listen).ServeHTTP)
 			u, err := url.Parse(s.URL)
 			check(p.t, err)
@@ -671,24 +670,24 @@ func faults() []fault {
 			p.save()
 			p.options.Lookup = func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil }
 		}, false},
-		{"two Perches with one secret behind one address", "public-url", fail, "another Perch with the same secret", func(p *patient) {
+		{"two Perches with one secret behind one address", "public-url", fail, "another Perch with the same secret", func(p *perch) {
 			p.public(toListener(p.another(key)).ServeHTTP)
 		}, false},
-		{"another Perch with another secret", "public-url", fail, "it has not our secret (401)", func(p *patient) {
+		{"another Perch with another secret", "public-url", fail, "it has not our secret (401)", func(p *perch) {
 			p.public(toListener(p.another(otherKey)).ServeHTTP)
 		}, false},
 
-		{"a bot that is not enabled in the room", "bot-secret", fail, "refused our signature", func(p *patient) {
+		{"a bot that is not enabled in the room", "bot-secret", fail, "refused our signature", func(p *perch) {
 			_, err := p.server.DisableBot(p.t.Context(), p.room, p.bot)
 			check(p.t, err)
 		}, true},
-		{"a bot with another secret", "bot-secret", fail, "refused our signature", func(p *patient) {
+		{"a bot with another secret", "bot-secret", fail, "refused our signature", func(p *perch) {
 			p.install(practice.Bot{Name: "Perch", Secret: otherKey})
 		}, true},
-		{"a bot without the feature response", "bot-secret", fail, "refused our signature", func(p *patient) {
+		{"a bot without the feature response", "bot-secret", fail, "refused our signature", func(p *perch) {
 			p.install(practice.Bot{Name: "Perch", Secret: key, Features: practice.FeatureWebhook})
 		}, true},
-		{"a lock-out", "bot-secret", fail, "right signatures too (429)", func(p *patient) {
+		{"a lock-out", "bot-secret", fail, "right signatures too (429)", func(p *perch) {
 			for range 10 {
 				req, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, p.server.URL()+"/ocs/v2.php/apps/spreed/api/v1/bot/"+p.room+"/reaction/1", strings.NewReader(`{"reaction":"x"}`))
 				check(p.t, err)
@@ -699,42 +698,42 @@ func faults() []fault {
 				_ = resp.Body.Close()
 			}
 		}, true},
-		{"a conversation that does not exist", "bot-secret", fail, "has no conversation", func(p *patient) { p.options.Room = "nosuchroom" }, false},
+		{"a conversation that does not exist", "bot-secret", fail, "has no conversation", func(p *perch) { p.options.Room = "nosuchroom" }, false},
 		{"a server that does not answer the bot", "bot-secret", fail, "did not answer our signature", talkFault(practice.Fault{Kind: practice.FaultDropAnswer, On: practice.EndpointBot}), false},
 
-		{"a revoked app token", "app-token", fail, "does not know the app token (401", func(p *patient) {
+		{"a revoked app token", "app-token", fail, "does not know the app token (401", func(p *perch) {
 			p.set(p.keychain, bridge.AppToken, "revoked-revoked-revoked")
 		}, true},
-		{"an app token of somebody outside", "app-token", warn, "who is not in Kitchen", func(p *patient) {
+		{"an app token of somebody outside", "app-token", warn, "who is not in Kitchen", func(p *perch) {
 			p.server.AddUser("carol", "Carol")
 			p.token("carol")
 			p.heard()
 		}, false},
-		{"no app token to reply as the user", "app-token", fail, "no app token is set", func(p *patient) {
+		{"no app token to reply as the user", "app-token", fail, "no app token is set", func(p *perch) {
 			p.cfg.Talk.ReplyAs = config.User
 			p.save()
 		}, true},
 
-		{"the feature event beside webhook", "bot-entry", fail, "has the feature event", func(p *patient) {
+		{"the feature event beside webhook", "bot-entry", fail, "has the feature event", func(p *perch) {
 			p.administrator()
 			p.install(practice.Bot{Name: "Perch", Secret: key, Features: practice.FeatureWebhook | practice.FeatureResponse | practice.FeatureEvent})
 		}, true},
-		{"a bot without the feature webhook", "bot-entry", fail, "lacks the feature webhook", func(p *patient) {
+		{"a bot without the feature webhook", "bot-entry", fail, "lacks the feature webhook", func(p *perch) {
 			p.administrator()
 			p.install(practice.Bot{Name: "Perch", Secret: key, Features: practice.FeatureResponse})
 		}, true},
-		{"a bot at another address", "bot-entry", fail, "no bot is installed at", func(p *patient) {
+		{"a bot at another address", "bot-entry", fail, "no bot is installed at", func(p *perch) {
 			p.administrator()
 			check(p.t, p.server.UninstallBot(p.cfg.Webhook.Address()))
 			p.install(practice.Bot{Name: "Perch", Secret: key, URL: "https://old.example.com/nextcloud-talk"})
 		}, true},
-		{"an address that changed since", "bot-entry", warn, "Talk has the bot at http://127.0.0.1:", func(p *patient) {
+		{"an address that changed since", "bot-entry", warn, "Talk has the bot at http://127.0.0.1:", func(p *perch) {
 			p.heard()
 			p.cfg.Webhook.Listen = freeAddr(p.t)
 			p.save()
 		}, false},
 
-		{"a bot of somebody else's room", "room-bot", fail, "no bot is enabled", func(p *patient) {
+		{"a bot of somebody else's room", "room-bot", fail, "no bot is enabled", func(p *perch) {
 			p.cfg.Talk.ReplyAs = config.User
 			p.save()
 			p.token("alice")
@@ -742,53 +741,67 @@ func faults() []fault {
 			check(p.t, err)
 		}, true},
 
-		{"nobody allowed", "allow-list", warn, "nobody is on it", func(p *patient) {
+		{"nobody allowed", "allow-list", warn, "nobody is on it", func(p *perch) {
 			p.cfg.Talk.AllowedUsers = nil
 			p.save()
 		}, true},
-		{"everybody allowed", "allow-list", warn, `"*" answers everybody`, func(p *patient) {
+		{"everybody allowed", "allow-list", warn, `"*" answers everybody`, func(p *perch) {
 			p.cfg.Talk.AllowedUsers = []string{"*"}
 			p.save()
 		}, true},
-		{"an e-mail address on the list", "allow-list", warn, "alice@example.com looks like", func(p *patient) {
+		{"an e-mail address on the list", "allow-list", warn, "alice@example.com looks like", func(p *perch) {
 			p.cfg.Talk.AllowedUsers = []string{"bob", "alice@example.com"}
 			p.save()
 		}, false},
-		{"a display name on the list", "allow-list", warn, "Alice Liddell looks like", func(p *patient) {
+		{"a display name on the list", "allow-list", warn, "Alice Liddell looks like", func(p *perch) {
 			p.cfg.Talk.AllowedUsers = []string{"Alice Liddell"}
 			p.save()
 		}, false},
 
-		{"a server that goes by another name", "backend", warn, "the last webhook came from https://cloud.example.net/", func(p *patient) { p.heard() }, false},
+		{"a server that goes by another name", "backend", warn, "the last webhook came from https://cloud.example.net/", func(p *perch) { p.heard() }, false},
 
-		{"replies that are held back", "traffic", fail, "1 replies are held back", func(p *patient) { p.hold(time.Time{}) }, true},
-		{"replies that wait for a lock-out", "traffic", warn, "because the server asked to slow down", func(p *patient) { p.hold(time.Now().Add(time.Hour)) }, false},
-		{"a webhook that was refused", "traffic", warn, "its signature is wrong", func(p *patient) {
-			w := &world{t: p.t, server: p.server, cfg: p.cfg, home: p.home, secrets: p.keychain, room: p.room}
-			w.start()
-			if status := webhook(p.t, w.url(), otherKey, "random-of-a-stranger", []byte("{}")); status != http.StatusUnauthorized {
+		{"replies that are held back", "traffic", fail, "1 replies are held back", func(p *perch) { p.hold(time.Time{}) }, true},
+		{"replies that wait for a lock-out", "traffic", warn, "because the server asked to slow down", func(p *perch) { p.hold(time.Now().Add(time.Hour)) }, false},
+		{"a webhook that was refused", "traffic", warn, "its signature is wrong", func(p *perch) {
+			b := p.start(p.home, p.keychain)
+			if status := p.forge(); status != http.StatusUnauthorized {
 				p.t.Errorf("status %d", status)
 			}
-			w.stop()
+			b.stop()
 		}, false},
 	}
 }
 
 // another runs a second Perch and returns where it listens.
-func (p *patient) another(itsKey string) (addr string) {
+func (p *perch) another(itsKey string) (addr string) {
 	p.t.Helper()
 	dir := p.t.TempDir()
-	w := &world{t: p.t, server: p.server, cfg: p.cfg, secrets: secret.Memory(), home: config.Home{ConfigDir: dir, DataDir: dir}}
-	w.cfg.Webhook.Listen, w.cfg.Webhook.PublicURL = freeAddr(p.t), ""
-	w.save()
-	p.set(w.secrets, bridge.WebhookSecret, itsKey)
-	w.start()
-	return w.cfg.Webhook.Listen
+	home, secrets, cfg := config.Home{ConfigDir: dir, DataDir: dir}, secret.Memory(), p.cfg
+	cfg.Webhook.Listen, cfg.Webhook.PublicURL = freeAddr(p.t), ""
+	_, err := config.Save(home.ConfigFile(), cfg)
+	check(p.t, err)
+	p.set(secrets, bridge.WebhookSecret, itsKey)
+	p.start(home, secrets)
+	return cfg.Webhook.Listen
+}
+
+// forge posts a webhook with a signature that is wrong, and returns the status.
+func (p *perch) forge() int {
+	p.t.Helper()
+	r, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, p.cfg.Webhook.Address(), strings.NewReader("{}"))
+	check(p.t, err)
+	r.Header.Set("X-Nextcloud-Talk-Random", strings.Repeat("r", 64))
+	r.Header.Set("X-Nextcloud-Talk-Signature", strings.Repeat("0", 64))
+	r.Header.Set("X-Nextcloud-Talk-Backend", "https://cloud.example.com/")
+	resp, err := http.DefaultClient.Do(r)
+	check(p.t, err)
+	check(p.t, resp.Body.Close())
+	return resp.StatusCode
 }
 
 // administrator gives Perch the token of one, and replies a way that does not
 // depend on the bot's features.
-func (p *patient) administrator() {
+func (p *perch) administrator() {
 	p.t.Helper()
 	p.room = p.server.AddRoom("Kitchen", "admin", "alice")
 	p.options.Room = p.room
@@ -800,19 +813,18 @@ func (p *patient) administrator() {
 }
 
 // heard runs Perch until it has answered a message.
-func (p *patient) heard() {
+func (p *perch) heard() {
 	p.t.Helper()
-	w := &world{t: p.t, server: p.server, cfg: p.cfg, home: p.home, secrets: p.keychain, room: p.room}
-	w.start()
-	if got := w.ask("!ping"); got != "pong" {
+	b := p.start(p.home, p.keychain)
+	if got := b.ask("!ping"); got != "pong" {
 		p.t.Fatalf("answered %q", got)
 	}
-	w.await("Reply sent")
-	w.stop()
+	b.await("Reply sent")
+	b.stop()
 }
 
 // hold leaves a reply in the outbox that Talk refused.
-func (p *patient) hold(until time.Time) {
+func (p *perch) hold(until time.Time) {
 	p.t.Helper()
 	check(p.t, os.MkdirAll(p.home.DataDir, 0o700))
 	j, err := journal.Open(p.t.Context(), p.home.JournalFile(), journal.Options{Sink: &eventlog.Bus{}})
@@ -825,16 +837,16 @@ func (p *patient) hold(until time.Time) {
 }
 
 // Every fault is found by its check, and no check before it is troubled; what
-// depends on it is skipped and says so; and the printed fix mends it.
+// depends on it is skipped and says so; and the printed fix works.
 func TestFaults(t *testing.T) {
 	if n := len(faults()); n < 30 {
 		t.Errorf("only %d faults", n)
 	}
 	for _, f := range faults() {
 		t.Run(f.name, func(t *testing.T) {
-			p := newPatient(t, practice.Options{BackendURL: f.calls()})
+			p := newPerch(t, practice.Options{BackendURL: f.calls()})
 			f.plant(p)
-			report, private := p.examine(doctor.Options{})
+			report, private := p.diagnose(doctor.Options{})
 			row := find(t, report, f.id)
 			if row.Status != f.want || !strings.Contains(row.Seen.String(), f.seen) {
 				t.Errorf("%s is %s: %s", f.id, row.Status, row.Seen)
@@ -867,10 +879,10 @@ func TestFaults(t *testing.T) {
 			if !f.cured {
 				return
 			}
-			if !p.obey(row.Fix.String()) {
+			if !p.follow(row.Fix.String()) {
 				t.Fatalf("the fix cannot be carried out: %s", row.Fix)
 			}
-			report, _ = p.examine(doctor.Options{Only: []string{f.id}})
+			report, _ = p.diagnose(doctor.Options{Only: []string{f.id}})
 			if row := find(t, report, f.id); row.Status != bridge.StatusOK {
 				t.Errorf("after the fix %s is %s: %s", f.id, row.Status, row.Seen)
 			}
@@ -879,7 +891,7 @@ func TestFaults(t *testing.T) {
 }
 
 // noSecrets reports what a report must not say, with and without --show-private.
-func noSecrets(t *testing.T, p *patient, report doctor.Report, private *doctor.Private) {
+func noSecrets(t *testing.T, p *perch, report doctor.Report, private *doctor.Private) {
 	t.Helper()
 	for _, show := range []bool{false, true} {
 		for _, row := range report.Rows {
@@ -901,7 +913,7 @@ func noSecrets(t *testing.T, p *patient, report doctor.Report, private *doctor.P
 }
 
 // noPosts reports what the doctor must not have done.
-func noPosts(t *testing.T, p *patient) {
+func noPosts(t *testing.T, p *perch) {
 	t.Helper()
 	attempts := 0
 	for _, r := range p.server.Requests() {

@@ -1,4 +1,4 @@
-package app_test
+package checks_test
 
 import (
 	"bytes"
@@ -20,19 +20,19 @@ import (
 )
 
 // homes are in the states whose reports are kept in testdata/doctor.
-func homes() map[string]func(p *patient) {
-	return map[string]func(p *patient){
-		"healthy": func(p *patient) {
+func homes() map[string]func(p *perch) {
+	return map[string]func(p *perch){
+		"healthy": func(p *perch) {
 			p.administrator()
 			p.cfg.Talk.ReplyAs = config.Bot
 			p.save()
 			p.heard()
 		},
-		"healthy, running": func(p *patient) {
+		"healthy, running": func(p *perch) {
 			p.heard()
 			p.run()
 		},
-		"broken": func(p *patient) {
+		"broken": func(p *perch) {
 			p.administrator()
 			p.cfg.Talk.ReplyAs = config.Bot
 			p.cfg.Talk.AllowedUsers = []string{"alice", "Bob the Builder"}
@@ -44,12 +44,12 @@ func homes() map[string]func(p *patient) {
 				w.WriteHeader(http.StatusForbidden)
 			})
 		},
-		"half-configured": func(p *patient) {
+		"half-configured": func(p *perch) {
 			p.cfg.Talk.AllowedUsers, p.options.Room = nil, ""
 			p.save()
 			check(p.t, p.keychain.Delete(p.t.Context(), bridge.WebhookSecret))
 		},
-		"empty": func(p *patient) {
+		"empty": func(p *perch) {
 			check(p.t, os.Remove(p.home.ConfigFile()))
 			check(p.t, p.keychain.Delete(p.t.Context(), bridge.WebhookSecret))
 			p.options.Room = ""
@@ -62,9 +62,9 @@ func homes() map[string]func(p *patient) {
 func TestReports(t *testing.T) {
 	for name, prepare := range homes() {
 		t.Run(name, func(t *testing.T) {
-			p := newPatient(t, practice.Options{})
+			p := newPerch(t, practice.Options{})
 			prepare(p)
-			report, private := p.examine(doctor.Options{})
+			report, private := p.diagnose(doctor.Options{})
 			noSecrets(t, p, report, private)
 			noPosts(t, p)
 			for i, row := range report.Rows {
@@ -91,7 +91,7 @@ func print(table *doctor.Table, report doctor.Report, private *doctor.Private) {
 }
 
 // normal returns text without what differs between two runs.
-func (p *patient) normal(text string) string {
+func (p *perch) normal(text string) string {
 	text = strings.ReplaceAll(text, p.home.ConfigDir, "/home/me/.config/perch")
 	text = strings.ReplaceAll(text, p.cfg.Webhook.Listen, "127.0.0.1:LISTEN")
 	text = strings.ReplaceAll(text, strings.TrimPrefix(p.server.URL(), "http://"), "127.0.0.1:SERVER")
@@ -123,8 +123,8 @@ func golden(t *testing.T, name, got string) {
 
 // The JSON is of the form that other programs rely on.
 func TestReportIsOfTheAgreedForm(t *testing.T) {
-	p := newPatient(t, practice.Options{})
-	report, _ := p.examine(doctor.Options{})
+	p := newPerch(t, practice.Options{})
+	report, _ := p.diagnose(doctor.Options{})
 	var b bytes.Buffer
 	check(t, report.WriteJSON(&b))
 	var doc struct {
@@ -157,14 +157,14 @@ func TestReportIsOfTheAgreedForm(t *testing.T) {
 
 // Beside a running Perch the doctor asks that one, and leaves no trace.
 func TestBesideARunningPerch(t *testing.T) {
-	p := newPatient(t, practice.Options{})
+	p := newPerch(t, practice.Options{})
 	p.run()
 	if got := p.running.ask("!ping"); got != "pong" {
 		t.Fatalf("answered %q", got)
 	}
 	p.running.await("Reply sent")
 	before := len(p.server.Transcript(p.room))
-	report, _ := p.examine(doctor.Options{})
+	report, _ := p.diagnose(doctor.Options{})
 	if row := find(t, report, "listener"); row.Status != bridge.StatusOK || !strings.Contains(row.Seen.String(), "running Perch (process "+strconv.Itoa(os.Getpid())) {
 		t.Errorf("listener is %s: %s", row.Status, row.Seen)
 	}
@@ -186,10 +186,10 @@ func TestBesideARunningPerch(t *testing.T) {
 
 // The last conversation heard from is looked at if none is named.
 func TestLastConversation(t *testing.T) {
-	p := newPatient(t, practice.Options{})
+	p := newPerch(t, practice.Options{})
 	p.heard()
 	p.options.Room = ""
-	report, _ := p.examine(doctor.Options{Only: []string{"bot-secret"}})
+	report, _ := p.diagnose(doctor.Options{Only: []string{"bot-secret"}})
 	if row := find(t, report, "bot-secret"); row.Status != bridge.StatusOK || !strings.Contains(row.Seen.String(), "Kitchen") {
 		t.Errorf("%s: %s", row.Status, row.Seen)
 	}

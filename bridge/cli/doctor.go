@@ -9,7 +9,7 @@ import (
 	"golang.org/x/term"
 
 	"perch/bridge"
-	"perch/bridge/app"
+	"perch/bridge/checks"
 	"perch/bridge/doctor"
 )
 
@@ -67,13 +67,13 @@ when it could not run.`,
 				room, _, _ = strings.Cut(strings.NewReplacer("?", "/", "#", "/").Replace(token), "/")
 			}
 			private := &doctor.Private{}
-			checks, end := app.Checks(app.CheckOptions{
+			all, end := checks.New(checks.Options{
 				Getenv: env.Getenv,
 				Home:   home, Secrets: env.secrets(home), Version: Version(), Private: private, Room: room,
 			})
 			defer end()
 			if list {
-				for _, c := range checks {
+				for _, c := range all {
 					_, _ = fmt.Fprintf(env.Stdout, "%-14s %-18s %s\n", c.ID, env.say(c.Title), strings.Join(c.Needs, ", "))
 				}
 				return nil
@@ -83,7 +83,7 @@ when it could not run.`,
 				table.Width, _, _ = term.GetSize(int(f.Fd()))
 			}
 			var report doctor.Report
-			report, err = doctor.Run(cmd.Context(), checks, options, func(row doctor.Row) doctor.Row {
+			report, err = doctor.Run(cmd.Context(), all, options, func(row doctor.Row) doctor.Row {
 				row = private.Redact(row, showPrivate)
 				if !asJSON {
 					table.Row(row)

@@ -8,13 +8,13 @@ import (
 
 	"perch/assets"
 	"perch/bridge"
-	"perch/bridge/app"
+	"perch/bridge/control"
 )
 
 // Window opens the window on a bot and keeps both running until the person
 // quits or ctx is done. It is called on the main goroutine. translate is nil
 // for English; hidden asks for the tray alone.
-type Window func(ctx context.Context, bot app.DeskOptions, translate func(string) string, hidden bool) error
+type Window func(ctx context.Context, bot control.Options, translate func(string) string, hidden bool) error
 
 func newGUI(env Env) *cobra.Command {
 	cmd := &cobra.Command{
@@ -47,7 +47,7 @@ func (env Env) gui(ctx context.Context, hidden bool) error {
 	if cfg, _, err := env.config(); err == nil && cfg.Window.Language != "" {
 		translate = assets.Translator(cfg.Window.Language)
 	}
-	return env.Window(ctx, app.DeskOptions{Home: home, Secrets: env.secrets(home), Version: Version(), Getenv: env.Getenv}, translate, hidden)
+	return env.Window(ctx, control.Options{Home: home, Secrets: env.secrets(home), Version: Version(), Getenv: env.Getenv}, translate, hidden)
 }
 
 // hasDisplay reports whether a window can be opened, as far as the environment

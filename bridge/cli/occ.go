@@ -67,7 +67,7 @@ secret: paste them there, and nowhere else.`,
 		if cfg.Webhook.PublicURL == "" && cfg.Tunnel.Mode == config.TunnelOff && isLoopback(cfg.Webhook.Listen) {
 			env.tell(env.Stderr, bridge.Say("Mind: %s can be reached from this machine alone.\n  If Nextcloud runs elsewhere or in a container, set public_url in the table [webhook] of %s first.", address, home.ConfigFile()))
 		}
-		bot := app.Bot{Name: name, Secret: key, Address: address}
+		bot := app.Installation{Name: name, Secret: key, Address: address}
 		if installed != address {
 			bot.Old = installed
 		}
@@ -77,9 +77,9 @@ secret: paste them there, and nowhere else.`,
 	return cmd
 }
 
-func (env Env) printOcc(server string, bot app.Bot) {
+func (env Env) printOcc(server string, bot app.Installation) {
 	comment := func(t bridge.Text) { env.tell(env.Stdout, bridge.Say("# %s", env.say(t))) }
-	lines := bot.Install(server)
+	lines := bot.Commands(server)
 	if bot.Old != "" {
 		comment(bridge.Say("Talk still has the bot at %s; take it away there first:", bot.Old))
 		_, _ = fmt.Fprintln(env.Stdout, lines[0])

@@ -1,7 +1,8 @@
-package app_test
+package control_test
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,16 +12,16 @@ import (
 	"time"
 
 	"perch/bridge"
-	"perch/bridge/app"
 	"perch/bridge/config"
+	"perch/bridge/control"
 	"perch/bridge/doctor"
 	"perch/bridge/practice"
 	"perch/bridge/secret"
 )
 
-// office is a desk in a home of its own, and a practice server.
-type office struct {
-	*app.Desk
+// world is a bot in a home of its own, and a practice server.
+type world struct {
+	*control.Bot
 
 	t      *testing.T
 	server *practice.Server
@@ -29,68 +30,68 @@ type office struct {
 	home   config.Home
 }
 
-// newOffice opens a desk whose home has no configuration yet.
-func newOffice(t *testing.T) *office {
+// newWorld makes a bot whose home has no configuration yet.
+func newWorld(t *testing.T) *world {
 	t.Helper()
 	server, err := practice.Start(t.Context(), practice.Options{})
 	check(t, err)
 	t.Cleanup(server.Close)
-	o := &office{t: t, server: server, room: server.AddRoom("Kitchen", "alice", "mallory"), cfg: config.Default()}
-	o.cfg.Talk.BaseURL = server.URL()
-	o.cfg.Talk.AllowedUsers = []string{"alice"}
-	o.cfg.Webhook.Listen = freeAddr(t)
+	w := &world{t: t, server: server, room: server.AddRoom("Kitchen", "alice", "mallory"), cfg: config.Default()}
+	w.cfg.Talk.BaseURL = server.URL()
+	w.cfg.Talk.AllowedUsers = []string{"alice"}
+	w.cfg.Webhook.Listen = freeAddr(t)
 	dir := t.TempDir()
-	o.home = config.Home{ConfigDir: dir, DataDir: filepath.Join(dir, "data")}
-	o.open()
-	return o
+	w.home = config.Home{ConfigDir: dir, DataDir: filepath.Join(dir, "data")}
+	w.open()
+	return w
 }
 
-func (o *office) open() (stop func()) {
-	o.t.Helper()
-	o.Desk = app.NewDesk(app.DeskOptions{
-		Home: o.home, Version: "test", Secrets: secret.Chain(func(string) string { return "" }, secret.Memory()),
+func (w *world) open() (stop func()) {
+	w.t.Helper()
+	w.Bot = control.New(control.Options{
+		Home: w.home, Version: "test", Secrets: secret.Chain(func(string) string { return "" }, secret.Memory()),
 	})
-	check(o.t, o.SetSecret(o.t.Context(), bridge.WebhookSecret, bridge.NewSecret(key)))
-	ctx, cancel := context.WithCancel(o.t.Context())
+	check(w.t, w.SetSecret(w.t.Context(), bridge.WebhookSecret, bridge.NewSecret(key)))
+	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)
-	go func() { done <- o.Run(ctx) }()
+	go func() { done <- w.Run(ctx) }()
 	var ended bool
 	stop = func() {
 		if !ended {
 			ended = true
 			cancel()
-			check(o.t, <-done)
+			check(w.t, <-done)
 		}
 	}
-	o.t.Cleanup(stop)
+	w.t.Cleanup(stop)
 	return stop
 }
 
 // setUp saves the settings and installs the bot.
-func (o *office) setUp() {
-	o.t.Helper()
-	check(o.t, o.Save(o.t.Context(), o.cfg))
-	o.until("it runs", func(s bridge.Snapshot) bool { return s.Local != "" })
-	bot, err := o.server.InstallBot(practice.Bot{Name: "Perch", URL: "http://" + o.cfg.Webhook.Listen + o.cfg.Webhook.Path, Secret: key})
-	check(o.t, err)
-	_, err = o.server.EnableBot(o.t.Context(), o.room, bot)
-	check(o.t, err)
+func (w *world) setUp() {
+	w.t.Helper()
+	check(w.t, w.Save(w.t.Context(), w.cfg))
+	w.until("it runs", func(s bridge.Snapshot) bool { return s.Local != "" })
+	bot, err := w.server.InstallBot(practice.Bot{Name: "Perch", URL: "http://" + w.cfg.Webhook.Listen + w.cfg.Webhook.Path, Secret: key})
+	check(w.t, err)
+	_, err = w.server.EnableBot(w.t.Context(), w.room, bot)
+	check(w.t, err)
 }
 
 // until waits for a snapshot, as the window does: at each change.
-func (o *office) until(what string, is func(bridge.Snapshot) bool) bridge.Snapshot {
-	o.t.Helper()
+func (w *world) until(what string, is func(bridge.Snapshot) bool) bridge.Snapshot {
+	w.t.Helper()
 	late := time.NewTimer(20 * time.Second)
 	defer late.Stop()
 	for {
-		s, changed := o.Snapshot()
+		s, changed := w.Snapshot()
 		if is(s) {
 			return s
 		}
 		select {
 		case <-changed:
 		case <-late.C:
-			o.t.Fatalf("never: %s; at last %+v", what, s)
+			w.t.Fatalf("never: %s; at last %+v", what, s)
 		}
 	}
 }
@@ -99,108 +100,108 @@ func in(state bridge.State) func(bridge.Snapshot) bool {
 	return func(s bridge.Snapshot) bool { return s.State == state }
 }
 
-func TestDeskFromTheEmptyHomeToTheFirstAnswer(t *testing.T) {
-	o := newOffice(t)
-	s := o.until("it is new", in(bridge.StateNew))
+func TestFromTheEmptyHomeToTheFirstAnswer(t *testing.T) {
+	w := newWorld(t)
+	s := w.until("it is new", in(bridge.StateNew))
 	if s.Address != "" || s.Title.IsZero() {
 		t.Errorf("an empty home: %+v", s)
 	}
-	if _, _, exists := o.Config(); exists {
+	if _, _, exists := w.Config(); exists {
 		t.Error("an empty home has a configuration")
 	}
-	if events, err := o.Events(t.Context(), 0, 10); err != nil || len(events) > 0 {
+	if events, err := w.Events(t.Context(), 0, 10); err != nil || len(events) > 0 {
 		t.Errorf("an empty home has events: %v, %v", events, err)
 	}
 
-	o.setUp()
-	posted, err := o.server.Post(t.Context(), o.room, "alice", "!ping")
+	w.setUp()
+	posted, err := w.server.Post(t.Context(), w.room, "alice", "!ping")
 	check(t, err)
-	reply, err := o.server.WaitReply(t.Context(), o.room, posted.ID)
+	reply, err := w.server.WaitReply(t.Context(), w.room, posted.ID)
 	check(t, err)
 	if reply.Text != "pong" {
 		t.Errorf("answered %q", reply.Text)
 	}
-	s = o.until("it is counted", func(s bridge.Snapshot) bool { return s.Hour.Received == 1 && s.Hour.Answered == 1 })
+	s = w.until("it is counted", func(s bridge.Snapshot) bool { return s.Hour.Received == 1 && s.Hour.Answered == 1 })
 	if s.State != bridge.StateRunning || s.Last.Author.Name != "alice" || s.Last.Room.Name != "Kitchen" || s.Median == 0 {
 		t.Errorf("after the first answer: %+v", s)
 	}
-	s = o.until("the server is known", func(s bridge.Snapshot) bool { return s.Nextcloud != "" })
-	if s.Nextcloud != "32.0.1" || s.Talk != "21.1.7" || "http://"+s.Server != o.server.URL() {
+	s = w.until("the server is known", func(s bridge.Snapshot) bool { return s.Nextcloud != "" })
+	if s.Nextcloud != "32.0.1" || s.Talk != "21.1.7" || "http://"+s.Server != w.server.URL() {
 		t.Errorf("the server is %q, Nextcloud %q, Talk %q", s.Server, s.Nextcloud, s.Talk)
 	}
 
-	_, err = o.server.Post(t.Context(), o.room, "mallory", "!ping")
+	_, err = w.server.Post(t.Context(), w.room, "mallory", "!ping")
 	check(t, err)
-	s = o.until("a stranger is counted", func(s bridge.Snapshot) bool { return s.Hour.Refused == 1 })
+	s = w.until("a stranger is counted", func(s bridge.Snapshot) bool { return s.Hour.Refused == 1 })
 	if s.Problem.Code != bridge.CodeDenied || s.State != bridge.StateRunning {
 		t.Errorf("after a stranger: %v, %+v", s.State, s.Problem)
 	}
 }
 
-func TestDeskPausesOverARestart(t *testing.T) {
-	o := newOffice(t)
-	o.setUp()
-	o.until("it runs", in(bridge.StateRunning))
-	url := "http://" + o.cfg.Webhook.Listen + "/healthz"
-	check(t, o.Pause(t.Context()))
-	o.until("it is paused", func(s bridge.Snapshot) bool { return s.State == bridge.StatePaused && s.Local == "" })
+func TestPausesOverARestart(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
+	w.until("it runs", in(bridge.StateRunning))
+	url := "http://" + w.cfg.Webhook.Listen + "/healthz"
+	check(t, w.Pause(t.Context()))
+	w.until("it is paused", func(s bridge.Snapshot) bool { return s.State == bridge.StatePaused && s.Local == "" })
 	if r, err := http.Get(url); err == nil {
 		_ = r.Body.Close()
 		t.Error("it listens while it is paused")
 	}
 
-	o.open() // beside the first, which has given the home back
-	o.until("it is still paused", in(bridge.StatePaused))
-	check(t, o.Resume(t.Context()))
-	o.until("it runs again", in(bridge.StateRunning))
+	w.open() // beside the first, which has given the home back
+	w.until("it is still paused", in(bridge.StatePaused))
+	check(t, w.Resume(t.Context()))
+	w.until("it runs again", in(bridge.StateRunning))
 	r, err := http.Get(url)
 	check(t, err)
 	_ = r.Body.Close()
 }
 
-func TestDeskTellsWhatIsWrong(t *testing.T) {
-	o := newOffice(t)
-	o.setUp()
-	o.until("it runs", in(bridge.StateRunning))
+func TestTellsWhatIsWrong(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
+	w.until("it runs", in(bridge.StateRunning))
 
-	bad := o.cfg
+	bad := w.cfg
 	bad.Talk.BaseURL = "nonsense"
-	if err := o.Save(t.Context(), bad); err == nil {
+	if err := w.Save(t.Context(), bad); err == nil {
 		t.Error("nonsense was saved")
 	}
-	if c, _, _ := o.Config(); c.Talk.BaseURL != o.cfg.Talk.BaseURL {
+	if c, _, _ := w.Config(); c.Talk.BaseURL != w.cfg.Talk.BaseURL {
 		t.Errorf("the address is now %q", c.Talk.BaseURL)
 	}
 
-	check(t, o.SetSecret(t.Context(), bridge.WebhookSecret, bridge.Secret{}))
-	s := o.until("the secret is missed", in(bridge.StateDegraded))
+	check(t, w.SetSecret(t.Context(), bridge.WebhookSecret, bridge.Secret{}))
+	s := w.until("the secret is missed", in(bridge.StateDegraded))
 	if s.Title.String() != "No webhook secret" || s.Fix.IsZero() {
 		t.Errorf("without a secret: %+v", s)
 	}
-	if err := o.SetSecret(t.Context(), bridge.WebhookSecret, bridge.NewSecret("short")); err == nil {
+	if err := w.SetSecret(t.Context(), bridge.WebhookSecret, bridge.NewSecret("short")); err == nil {
 		t.Error("a short secret was taken")
 	}
-	check(t, o.SetSecret(t.Context(), bridge.WebhookSecret, bridge.NewSecret(key)))
-	o.until("there is a secret", in(bridge.StateRunning))
+	check(t, w.SetSecret(t.Context(), bridge.WebhookSecret, bridge.NewSecret(key)))
+	w.until("there is a secret", in(bridge.StateRunning))
 
-	o.server.SetFaults(practice.Fault{Kind: practice.FaultRefuse, On: practice.EndpointBot})
-	_, err := o.server.Post(t.Context(), o.room, "alice", "!ping")
+	w.server.SetFaults(practice.Fault{Kind: practice.FaultRefuse, On: practice.EndpointBot})
+	_, err := w.server.Post(t.Context(), w.room, "alice", "!ping")
 	check(t, err)
-	s = o.until("replies are held", func(s bridge.Snapshot) bool { return s.Held && s.Problem.Code == bridge.CodeUnauthorized })
+	s = w.until("replies are held", func(s bridge.Snapshot) bool { return s.Held && s.Problem.Code == bridge.CodeUnauthorized })
 	if s.State != bridge.StateDegraded || s.Waiting != 1 {
 		t.Errorf("after a refusal: %+v", s)
 	}
-	o.server.SetFaults()
-	check(t, o.Retry(t.Context()))
-	o.until("it is well again", func(s bridge.Snapshot) bool { return s.State == bridge.StateRunning && s.Waiting == 0 })
+	w.server.SetFaults()
+	check(t, w.Retry(t.Context()))
+	w.until("it is well again", func(s bridge.Snapshot) bool { return s.State == bridge.StateRunning && s.Waiting == 0 })
 }
 
-func TestDeskWaitsForItsHome(t *testing.T) {
-	o := newOffice(t)
-	o.setUp()
-	first := o.Desk
-	stop := o.open()
-	s := o.until("the second waits", in(bridge.StateFailed))
+func TestWaitsForItsHome(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
+	first := w.Bot
+	stop := w.open()
+	s := w.until("the second waits", in(bridge.StateFailed))
 	if s.Detail.IsZero() || s.Fix.IsZero() {
 		t.Errorf("it does not say why: %+v", s)
 	}
@@ -210,16 +211,16 @@ func TestDeskWaitsForItsHome(t *testing.T) {
 	}
 }
 
-func TestDeskWatchesTheJournal(t *testing.T) {
-	o := newOffice(t)
-	o.setUp()
+func TestWatchesTheJournal(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
 	got := make(chan bridge.Event, 100)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	begun := make(chan struct{})
 	go func() {
 		close(begun)
-		done <- o.Watch(ctx, func(events []bridge.Event, _ int) {
+		done <- w.Watch(ctx, func(events []bridge.Event, _ int) {
 			for _, e := range events {
 				got <- e
 			}
@@ -228,9 +229,9 @@ func TestDeskWatchesTheJournal(t *testing.T) {
 	<-begun
 	const messages = 3
 	for range messages {
-		posted, err := o.server.Post(t.Context(), o.room, "alice", "!ping")
+		posted, err := w.server.Post(t.Context(), w.room, "alice", "!ping")
 		check(t, err)
-		_, err = o.server.WaitReply(t.Context(), o.room, posted.ID)
+		_, err = w.server.WaitReply(t.Context(), w.room, posted.ID)
 		check(t, err)
 	}
 	var ids []int64
@@ -261,40 +262,40 @@ func TestDeskWatchesTheJournal(t *testing.T) {
 	cancel()
 	<-done
 
-	events, err := o.Events(t.Context(), ids[0]-1, 1000)
+	events, err := w.Events(t.Context(), ids[0]-1, 1000)
 	check(t, err)
 	if len(events) < len(ids) {
 		t.Errorf("%d events stored, %d seen", len(events), len(ids))
 	}
-	check(t, o.ClearEvents(t.Context()))
-	if events, err = o.Events(t.Context(), 0, 1000); err != nil || len(events) > 1 {
+	check(t, w.ClearEvents(t.Context()))
+	if events, err = w.Events(t.Context(), 0, 1000); err != nil || len(events) > 1 {
 		t.Errorf("after clearing: %d events, %v", len(events), err)
 	}
 }
 
-func TestDeskNamesTheCommandsThatInstall(t *testing.T) {
-	o := newOffice(t)
-	o.setUp()
-	posted, err := o.server.Post(t.Context(), o.room, "alice", "!ping")
+func TestNamesTheCommandsThatInstall(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
+	posted, err := w.server.Post(t.Context(), w.room, "alice", "!ping")
 	check(t, err)
-	_, err = o.server.WaitReply(t.Context(), o.room, posted.ID)
+	_, err = w.server.WaitReply(t.Context(), w.room, posted.ID)
 	check(t, err)
-	o.until("the address is known", func(s bridge.Snapshot) bool { return s.Installed != "" })
+	w.until("the address is known", func(s bridge.Snapshot) bool { return s.Installed != "" })
 
-	commands, err := o.Occ(t.Context(), o.cfg, bridge.NewSecret(key))
+	commands, err := w.Occ(t.Context(), w.cfg, bridge.NewSecret(key))
 	check(t, err)
 	if len(commands) != 4 || strings.Contains(commands[0].Lines, "uninstall") {
 		t.Errorf("commands for the same address: %+v", commands)
 	}
-	moved := o.cfg
+	moved := w.cfg
 	moved.Webhook.PublicURL = "https://bot.example.com"
-	commands, err = o.Occ(t.Context(), moved, bridge.NewSecret(key))
+	commands, err = w.Occ(t.Context(), moved, bridge.NewSecret(key))
 	check(t, err)
 	docker := commands[slices.IndexFunc(commands, func(c bridge.Commands) bool { return c.Server == "Docker" })]
-	want := "docker exec -u www-data nextcloud php occ talk:bot:uninstall --url='http://" + o.cfg.Webhook.Listen + "/nextcloud-talk'\n" +
+	want := "docker exec -u www-data nextcloud php occ talk:bot:uninstall --url='http://" + w.cfg.Webhook.Listen + "/nextcloud-talk'\n" +
 		"docker exec -u www-data nextcloud php occ talk:bot:install -f webhook -f response -- 'Perch' '" + key + "' 'https://bot.example.com/nextcloud-talk'\n" +
 		"docker exec -u www-data nextcloud php occ talk:bot:list\n" +
-		"docker exec -u www-data nextcloud php occ talk:bot:setup BOT-ID " + o.room
+		"docker exec -u www-data nextcloud php occ talk:bot:setup BOT-ID " + w.room
 	if docker.Lines != want {
 		t.Errorf("got\n%s\nwant\n%s", docker.Lines, want)
 	}
@@ -303,10 +304,10 @@ func TestDeskNamesTheCommandsThatInstall(t *testing.T) {
 	}
 }
 
-func TestDeskTestsAServerThatIsNotSaved(t *testing.T) {
-	o := newOffice(t)
-	o.until("it is new", in(bridge.StateNew))
-	report, err := o.TestServer(t.Context(), o.cfg, bridge.NewSecret(o.server.AppToken("alice")))
+func TestTestsAServerThatIsNotSaved(t *testing.T) {
+	w := newWorld(t)
+	w.until("it is new", in(bridge.StateNew))
+	report, err := w.TestServer(t.Context(), w.cfg, bridge.NewSecret(w.server.AppToken("alice")))
 	check(t, err)
 	if report.Verdict() == bridge.StatusFail {
 		t.Errorf("a good server: %+v", report.Rows)
@@ -314,20 +315,20 @@ func TestDeskTestsAServerThatIsNotSaved(t *testing.T) {
 	if i := slices.IndexFunc(report.Rows, func(r doctor.Row) bool { return r.ID == "app-token" }); i < 0 || report.Rows[i].Status != bridge.StatusOK {
 		t.Errorf("a good token: %+v", report.Rows)
 	}
-	report, err = o.TestServer(t.Context(), o.cfg, bridge.NewSecret("wrong-wrong-wrong"))
+	report, err = w.TestServer(t.Context(), w.cfg, bridge.NewSecret("wrong-wrong-wrong"))
 	check(t, err)
 	if report.Verdict() != bridge.StatusFail {
 		t.Errorf("a wrong token: %+v", report.Rows)
 	}
-	if _, err := os.Stat(o.home.ConfigFile()); err == nil {
+	if _, err := os.Stat(w.home.ConfigFile()); err == nil {
 		t.Error("testing saved the settings")
 	}
 }
 
 func TestPractice(t *testing.T) {
-	o := newOffice(t)
-	o.setUp()
-	p, err := o.Practice(t.Context())
+	w := newWorld(t)
+	w.setUp()
+	p, err := w.Practice(t.Context())
 	check(t, err)
 	defer p.Close()
 	room := p.Rooms()[0].Token
@@ -354,10 +355,10 @@ func TestPractice(t *testing.T) {
 	until("that a stranger is not answered", func(l []bridge.Line) bool {
 		return len(l) == 4 && l[3].Note.String() == "not answered: mallory is not among the allowed users"
 	})
-	if s, _ := o.Snapshot(); s.Hour.Received != 0 {
+	if s, _ := w.Snapshot(); s.Hour.Received != 0 {
 		t.Errorf("the real bot received %d messages", s.Hour.Received)
 	}
-	if n := len(o.server.Requests()); n > 0 && slices.ContainsFunc(o.server.Requests(), func(r practice.Request) bool { return strings.Contains(r.Path, "/bot/") }) {
+	if n := len(w.server.Requests()); n > 0 && slices.ContainsFunc(w.server.Requests(), func(r practice.Request) bool { return strings.Contains(r.Path, "/bot/") }) {
 		t.Error("the practice bot wrote to the real server")
 	}
 	check(t, p.Clear(t.Context()))
@@ -367,4 +368,21 @@ func TestPractice(t *testing.T) {
 	}
 	check(t, p.Say(t.Context(), room, "alice", "!ping"))
 	until("the answer in the new room", func(l []bridge.Line) bool { return len(l) == 2 && l[1].Text == "pong" })
+}
+
+const key = "0123456789abcdef0123456789abcdef0123456789abcdef"
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	defer ln.Close()
+	return ln.Addr().String()
 }

@@ -1,4 +1,4 @@
-package app
+package control
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"perch/bridge"
+	"perch/bridge/app"
 	"perch/bridge/config"
 	"perch/bridge/eventlog"
 	"perch/bridge/practice"
@@ -17,30 +18,31 @@ import (
 
 // Practice starts a Talk server of its own with a copy of the bot, with the
 // handler as it is configured. It never touches the real bot.
-func (d *Desk) Practice(ctx context.Context) (bridge.Practice, error) {
-	cfg, _, _ := d.Config()
-	return startPractice(ctx, cfg, d.Secrets, d.Version)
+func (b *Bot) Practice(ctx context.Context) (bridge.Practice, error) {
+	cfg, _, _ := b.Config()
+	return startPractice(ctx, cfg, b.Secrets, b.Version)
 }
 
-// maxLines bounds what a practice room shows.
+// maxLines bounds what a practice conversation shows.
 const maxLines = 200
 
-// practiceRoom is a practice server and a bot that runs on it.
-type practiceRoom struct {
+// practiceBot is a practice server and a bot that runs on it.
+type practiceBot struct {
 	cfg     config.Config
 	secrets bridge.SecretStore
 	version string
 
 	mu      sync.Mutex
-	stage   *stage
+	present *practiceRun
 	changed chan struct{}
 	ended   bool
 }
 
-// stage is one beginning of a practiceRoom.
-type stage struct {
+// practiceRun is what Clear replaces: a server, and a bot that has heard nothing
+// yet.
+type practiceRun struct {
 	server *practice.Server
-	app    *App
+	app    *app.App
 	rooms  []bridge.Room
 	dir    string
 	stop   context.CancelFunc
@@ -48,17 +50,17 @@ type stage struct {
 	notes  map[string][]bridge.Line // by room: what Perch did instead of answering
 }
 
-func startPractice(ctx context.Context, cfg config.Config, secrets bridge.SecretStore, version string) (*practiceRoom, error) {
-	p := &practiceRoom{cfg: cfg, secrets: secrets, version: version, changed: make(chan struct{})}
+func startPractice(ctx context.Context, cfg config.Config, secrets bridge.SecretStore, version string) (*practiceBot, error) {
+	p := &practiceBot{cfg: cfg, secrets: secrets, version: version, changed: make(chan struct{})}
 	var err error
-	p.stage, err = p.set(ctx)
+	p.present, err = p.start(ctx)
 	return p, err
 }
 
-// set builds a stage. It outlives ctx.
-func (p *practiceRoom) set(ctx context.Context) (_ *stage, err error) {
+// start starts another run. It outlives ctx.
+func (p *practiceBot) start(ctx context.Context) (_ *practiceRun, err error) {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &stage{stop: stop, notes: map[string][]bridge.Line{}}
+	s := &practiceRun{stop: stop, notes: map[string][]bridge.Line{}}
 	defer func() {
 		if err != nil {
 			s.clear()
@@ -83,7 +85,7 @@ func (p *practiceRoom) set(ctx context.Context) (_ *stage, err error) {
 	key := secret.Generate()
 	bus := &eventlog.Bus{}
 	events := bus.Subscribe(eventBuffer)
-	s.app, err = Open(ctx, Options{Home: home, Secrets: rehearsal{p.secrets, key}, Bus: bus, Version: p.version})
+	s.app, err = app.Open(ctx, app.Options{Home: home, Secrets: practiceSecrets{p.secrets, key}, Bus: bus, Version: p.version})
 	if err != nil {
 		return nil, err
 	}
@@ -106,15 +108,15 @@ func (p *practiceRoom) set(ctx context.Context) (_ *stage, err error) {
 	return s, nil
 }
 
-// rehearsal gives the practice bot the handlers' secrets, and none that opens
+// practiceSecrets gives the practice bot the handlers' secrets, and none that opens
 // the real server.
-type rehearsal struct {
+type practiceSecrets struct {
 	bridge.SecretStore
 
 	key bridge.Secret
 }
 
-func (r rehearsal) Get(ctx context.Context, name string) (bridge.Secret, error) {
+func (r practiceSecrets) Get(ctx context.Context, name string) (bridge.Secret, error) {
 	switch name {
 	case bridge.WebhookSecret:
 		return r.key, nil
@@ -126,7 +128,7 @@ func (r rehearsal) Get(ctx context.Context, name string) (bridge.Secret, error) 
 }
 
 // watch notes what Perch does instead of answering, and every change.
-func (p *practiceRoom) watch(ctx context.Context, s *stage, events *eventlog.Subscription) {
+func (p *practiceBot) watch(ctx context.Context, s *practiceRun, events *eventlog.Subscription) {
 	defer events.Close()
 	s.done.Go(func() {
 		for {
@@ -173,7 +175,7 @@ func noteOf(e bridge.Event) bridge.Text {
 	}
 }
 
-func (p *practiceRoom) notify() {
+func (p *practiceBot) notify() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	close(p.changed)
@@ -181,14 +183,14 @@ func (p *practiceRoom) notify() {
 }
 
 // Changed implements bridge.Practice.
-func (p *practiceRoom) Changed() <-chan struct{} {
+func (p *practiceBot) Changed() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.changed
 }
 
 // People implements bridge.Practice.
-func (p *practiceRoom) People() []bridge.Actor {
+func (p *practiceBot) People() []bridge.Actor {
 	return []bridge.Actor{
 		{Type: bridge.ActorUser, ID: "alice", Name: "Alice"},
 		{Type: bridge.ActorUser, ID: "bob", Name: "Bob"},
@@ -197,22 +199,22 @@ func (p *practiceRoom) People() []bridge.Actor {
 }
 
 // Rooms implements bridge.Practice.
-func (p *practiceRoom) Rooms() []bridge.Room { return slices.Clone(p.current().rooms) }
+func (p *practiceBot) Rooms() []bridge.Room { return slices.Clone(p.current().rooms) }
 
-func (p *practiceRoom) current() *stage {
+func (p *practiceBot) current() *practiceRun {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.stage
+	return p.present
 }
 
 // Say implements bridge.Practice.
-func (p *practiceRoom) Say(ctx context.Context, room, person, text string) error {
+func (p *practiceBot) Say(ctx context.Context, room, person, text string) error {
 	_, err := p.current().server.Post(ctx, room, person, text)
 	return err
 }
 
 // Lines implements bridge.Practice.
-func (p *practiceRoom) Lines(room string) []bridge.Line {
+func (p *practiceBot) Lines(room string) []bridge.Line {
 	s := p.current()
 	var lines []bridge.Line
 	asked := map[int]time.Time{} // by message id
@@ -250,17 +252,17 @@ func (p *practiceRoom) Lines(room string) []bridge.Line {
 }
 
 // Clear implements bridge.Practice.
-func (p *practiceRoom) Clear(ctx context.Context) error {
-	next, err := p.set(ctx)
+func (p *practiceBot) Clear(ctx context.Context) error {
+	next, err := p.start(ctx)
 	if err != nil {
 		return err
 	}
 	p.mu.Lock()
-	old, ended := p.stage, p.ended
+	old, ended := p.present, p.ended
 	if ended {
 		old = next
 	} else {
-		p.stage = next
+		p.present = next
 	}
 	p.mu.Unlock()
 	old.clear()
@@ -269,9 +271,9 @@ func (p *practiceRoom) Clear(ctx context.Context) error {
 }
 
 // Close implements bridge.Practice.
-func (p *practiceRoom) Close() {
+func (p *practiceBot) Close() {
 	p.mu.Lock()
-	s, ended := p.stage, p.ended
+	s, ended := p.present, p.ended
 	p.ended = true
 	p.mu.Unlock()
 	if !ended {
@@ -280,7 +282,7 @@ func (p *practiceRoom) Close() {
 }
 
 // clear stops everything and removes what it left on the disk.
-func (s *stage) clear() {
+func (s *practiceRun) clear() {
 	s.stop()
 	s.done.Wait()
 	if s.app != nil {

@@ -1,44 +1,37 @@
-package app
+package control
 
 import (
 	"strconv"
 	"time"
 
 	"perch/bridge"
+	"perch/bridge/app"
 	"perch/bridge/config"
 )
 
 // Snapshot returns the bot at a glance. changed is closed when something else
 // than the time has changed.
-func (d *Desk) Snapshot() (s bridge.Snapshot, changed <-chan struct{}) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+func (b *Bot) Snapshot() (s bridge.Snapshot, changed <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	s = bridge.Snapshot{
-		State: d.state, Held: d.view.held, Waiting: d.view.waiting, Installed: d.view.installed,
-		Last: d.tally.last, Problem: d.tally.problem,
+		State: b.state, Held: b.view.held, Waiting: b.view.waiting, Installed: b.view.installed,
+		Last: b.tally.last, Problem: b.tally.problem,
 	}
-	s.Hour, s.Median = d.tally.hour(time.Now())
-	if d.app != nil {
-		d.app.describe(&s)
+	s.Hour, s.Median = b.tally.hour(time.Now())
+	var facts app.Facts
+	if b.app != nil {
+		facts = b.app.Facts()
+		s.Local, s.Address, s.Tunnel = facts.Local, facts.Address, facts.Tunnel
+		s.Server = hostOf(facts.Config.Talk.BaseURL)
+		s.Nextcloud, s.Talk = facts.Nextcloud, facts.Talk
 	}
-	d.explain(&s)
-	return s, d.changed
+	b.explain(&s, facts)
+	return s, b.changed
 }
 
-// describe fills in what the running bot knows.
-func (a *App) describe(s *bridge.Snapshot) {
-	current := a.current.Load()
-	s.Local = "http://" + a.Addr() + current.config.Webhook.Path
-	s.Tunnel = a.tunnelState()
-	s.Address = a.address()
-	s.Server = hostOf(current.config.Talk.BaseURL)
-	if server := a.server.Load(); server != nil {
-		s.Nextcloud, s.Talk = server.caps.ServerVersion, server.caps.TalkVersion
-	}
-}
-
-// explain finds the words for how the bot is; d.mu is held.
-func (d *Desk) explain(s *bridge.Snapshot) {
+// explain finds the words for how the bot is; b.mu is held.
+func (b *Bot) explain(s *bridge.Snapshot, facts app.Facts) {
 	switch s.State {
 	case bridge.StateNew:
 		s.Title, s.Detail = bridge.Say("Not set up yet"), bridge.Say("Perch needs to know your Nextcloud and whom it may answer.")
@@ -50,13 +43,13 @@ func (d *Desk) explain(s *bridge.Snapshot) {
 		s.Title, s.Detail = bridge.Say("Paused"), bridge.Say("Messages are not taken, and Talk does not send them again.")
 		return
 	case bridge.StateFailed:
-		s.Title, s.Detail, s.Fix = bridge.Say("Stopped"), bridge.TextOf(d.failure), bridge.HintOf(d.failure)
+		s.Title, s.Detail, s.Fix = bridge.Say("Stopped"), bridge.TextOf(b.failure), bridge.HintOf(b.failure)
 		return
 	default:
 	}
-	if d.app != nil {
-		if wrong := d.app.wrong(*s); !wrong.title.IsZero() {
-			s.State, s.Title, s.Detail, s.Fix = bridge.StateDegraded, wrong.title, wrong.why, wrong.fix
+	if b.app != nil {
+		if p := problemOf(*s, facts); !p.title.IsZero() {
+			s.State, s.Title, s.Detail, s.Fix = bridge.StateDegraded, p.title, p.why, p.fix
 			return
 		}
 	}
@@ -87,32 +80,31 @@ func since(d time.Duration, who, room string) bridge.Text {
 	}
 }
 
-// complaint is what is wrong with a running bot, the gravest thing alone.
-type complaint struct{ title, why, fix bridge.Text }
+// problem is something wrong with a running bot.
+type problem struct{ title, why, fix bridge.Text }
 
-func (a *App) wrong(s bridge.Snapshot) complaint {
-	current := a.current.Load()
-	server := a.server.Load()
+// problemOf returns the worst problem of a running bot; zero if there is none.
+func problemOf(s bridge.Snapshot, facts app.Facts) problem {
 	switch {
-	case current.secretErr != nil:
-		return complaint{bridge.Say("The secrets could not be read"), bridge.TextOf(current.secretErr), bridge.HintOf(current.secretErr)}
-	case current.secret.IsZero() && current.config.Webhook.RequireSignature:
-		return complaint{bridge.Say("No webhook secret"), bridge.Say("No webhook secret is set: every webhook is refused"), bridge.Say("Make one with: perch secret generate webhook_secret")}
-	case current.appToken.IsZero() && current.config.Talk.ReplyAs == config.User:
-		return complaint{bridge.Say("No app token"), bridge.Say("No app token is set: no reply can be sent"), bridge.Say("Make an app password in Nextcloud (Settings, Security), then: perch secret set app_token")}
+	case facts.SecretErr != nil:
+		return problem{bridge.Say("The secrets could not be read"), bridge.TextOf(facts.SecretErr), bridge.HintOf(facts.SecretErr)}
+	case !facts.HasSecret && facts.Config.Webhook.RequireSignature:
+		return problem{bridge.Say("No webhook secret"), bridge.Say("No webhook secret is set: every webhook is refused"), bridge.Say("Make one with: perch secret generate webhook_secret")}
+	case !facts.HasAppToken && facts.Config.Talk.ReplyAs == config.User:
+		return problem{bridge.Say("No app token"), bridge.Say("No app token is set: no reply can be sent"), bridge.Say("Make an app password in Nextcloud (Settings, Security), then: perch secret set app_token")}
 	case s.Held:
-		return complaint{bridge.Say("Replies are held back"), bridge.Say("The server refused a reply, so nothing more is sent until its cause is mended."), bridge.Say("Mend its cause, then: perch retry")}
+		return problem{bridge.Say("Replies are held back"), bridge.Say("The server refused a reply, so nothing more is sent until its cause is mended."), bridge.Say("Mend its cause, then: perch retry")}
 	case s.Tunnel.Phase != "" && s.Tunnel.Phase != "off" && s.Tunnel.Phase != "online":
-		return complaint{bridge.Say("The tunnel is not connected"), s.Tunnel.Reason, s.Tunnel.Hint}
-	case server != nil && server.err != nil:
-		return complaint{bridge.Say("The server cannot be reached"), bridge.TextOf(server.err), bridge.HintOf(server.err)}
+		return problem{bridge.Say("The tunnel is not connected"), s.Tunnel.Reason, s.Tunnel.Hint}
+	case facts.ServerErr != nil:
+		return problem{bridge.Say("The server cannot be reached"), bridge.TextOf(facts.ServerErr), bridge.HintOf(facts.ServerErr)}
 	case s.Installed != "" && s.Address != "" && s.Installed != s.Address:
-		return complaint{bridge.Say("The bot must be installed anew"), bridge.Say("Talk has the bot at %[1]s; its address is now %[2]s", s.Installed, s.Address), bridge.Text{}}
+		return problem{bridge.Say("The bot must be installed anew"), bridge.Say("Talk has the bot at %[1]s; its address is now %[2]s", s.Installed, s.Address), bridge.Text{}}
 	case s.Problem.Stage == bridge.StageSender, s.Problem.Stage == bridge.StageHandler, s.Problem.Stage == bridge.StageJournal:
-		return complaint{bridge.Say("Something went wrong"), s.Problem.Title, s.Problem.Hint}
-	case len(current.config.Talk.AllowedUsers) == 0:
-		return complaint{bridge.Say("Nobody is answered"), bridge.Say("The list of allowed users is empty."), bridge.Say("Add the user ids of those it may answer, in the settings.")}
+		return problem{bridge.Say("Something went wrong"), s.Problem.Title, s.Problem.Hint}
+	case len(facts.Config.Talk.AllowedUsers) == 0:
+		return problem{bridge.Say("Nobody is answered"), bridge.Say("The list of allowed users is empty."), bridge.Say("Add the user ids of those it may answer, in the settings.")}
 	default:
-		return complaint{}
+		return problem{}
 	}
 }

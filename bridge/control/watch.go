@@ -1,4 +1,4 @@
-package app
+package control
 
 import (
 	"context"
@@ -18,8 +18,8 @@ const (
 
 // Events returns the newest stored events with a higher id than after, limit at
 // most, oldest first. There are none before the first start.
-func (d *Desk) Events(ctx context.Context, after int64, limit int) ([]bridge.Event, error) {
-	j, err := d.guest(ctx)
+func (b *Bot) Events(ctx context.Context, after int64, limit int) ([]bridge.Event, error) {
+	j, err := b.guest(ctx)
 	if bridge.CodeOf(err) == bridge.CodeNotFound {
 		return nil, nil
 	}
@@ -30,8 +30,8 @@ func (d *Desk) Events(ctx context.Context, after int64, limit int) ([]bridge.Eve
 }
 
 // ClearEvents removes all stored events. Messages and replies stay.
-func (d *Desk) ClearEvents(ctx context.Context) error {
-	j, err := d.guest(ctx)
+func (b *Bot) ClearEvents(ctx context.Context) error {
+	j, err := b.guest(ctx)
 	if bridge.CodeOf(err) == bridge.CodeNotFound {
 		return nil
 	}
@@ -45,11 +45,11 @@ func (d *Desk) ClearEvents(ctx context.Context) error {
 // those of level Debug, which are not and have no id, as they happen. dropped
 // is how many were too fast for it. It calls at most ten times a second, from
 // one goroutine, until ctx is done.
-func (d *Desk) Watch(ctx context.Context, batch func(events []bridge.Event, dropped int)) error {
-	live := d.bus.Subscribe(eventBuffer)
+func (b *Bot) Watch(ctx context.Context, batch func(events []bridge.Event, dropped int)) error {
+	live := b.bus.Subscribe(eventBuffer)
 	defer live.Close()
 	var after int64
-	if newest, err := d.Events(ctx, 0, 1); err == nil && len(newest) > 0 {
+	if newest, err := b.Events(ctx, 0, 1); err == nil && len(newest) > 0 {
 		after = newest[0].ID
 	}
 	fresh := &inTurn{}
@@ -82,7 +82,7 @@ func (d *Desk) Watch(ctx context.Context, batch func(events []bridge.Event, drop
 		if !look && !stored && len(passing) == 0 {
 			continue
 		}
-		events, err := d.Events(ctx, after, watchBatch)
+		events, err := b.Events(ctx, after, watchBatch)
 		if err != nil {
 			continue // it is asked again in a moment
 		}

@@ -1,0 +1,49 @@
+package app
+
+import (
+	"context"
+
+	"perch/bridge"
+	"perch/bridge/config"
+)
+
+// Facts are what a running bot knows of itself, all at one moment.
+type Facts struct {
+	Config      config.Config // in force
+	HasSecret   bool          // the webhook secret
+	HasAppToken bool
+	SecretErr   error // why a secret could not be read, if it is not just missing
+
+	Local   string             // URL of the webhook on this machine
+	Address string             // URL at which Nextcloud reaches it; empty if it is not known
+	Tunnel  bridge.TunnelState // zero if there is to be none
+
+	Nextcloud, Talk string // versions, as the server said last; empty if it has not been asked yet
+	ServerErr       error  // why the server did not answer when it was last asked
+}
+
+// Facts returns what the bot knows of itself now.
+func (a *App) Facts() Facts {
+	current := a.current.Load()
+	f := Facts{
+		Config: current.config, HasSecret: !current.secret.IsZero(), HasAppToken: !current.appToken.IsZero(), SecretErr: current.secretErr,
+		Local: "http://" + a.Addr() + current.config.Webhook.Path, Address: a.address(), Tunnel: a.tunnelState(),
+	}
+	if server := a.server.Load(); server != nil {
+		f.Nextcloud, f.Talk, f.ServerErr = server.caps.ServerVersion, server.caps.TalkVersion, server.err
+	}
+	return f
+}
+
+// Held reports whether replies are held back, and how many wait.
+func (a *App) Held(ctx context.Context) (held bool, waiting int, err error) {
+	_, waiting = a.journal.Backlog()
+	_, held, err = a.journal.HeldUntil(ctx)
+	return held, waiting, err
+}
+
+// Installed returns the address that Talk has the bot at; empty if no webhook
+// came yet.
+func (a *App) Installed(ctx context.Context) (string, error) {
+	return a.journal.Noted(ctx, noteInstalled)
+}
