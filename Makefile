@@ -5,7 +5,9 @@ FUZZ  ?= 10s
 SHELL := /bin/bash -o pipefail
 
 FYNE  := go run fyne.io/tools/cmd/fyne@v1.7.4
-BUILD := go build -trimpath -ldflags '-s -w'
+VERSION = $(shell assets/packaging/version)
+LDFLAGS = -s -w -X perch/bridge/cli.version=$(VERSION)
+BUILD = go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
 # What Perch without a window is released for; ARM is ARMv6 and ARMv7.
 PLATFORMS := linux/amd64 linux/arm64 linux/arm linux/riscv64 freebsd/amd64 windows/amd64 darwin/arm64
@@ -35,7 +37,7 @@ package: build ## Build the packages for Linux (with an entry in the menu) and W
 	@cp FyneApp.toml dist/ # the packager counts its builds in it
 	$(FYNE) package --target linux --executable ./perch && mv Perch.tar.xz dist/perch-linux.tar.xz
 	@mv dist/FyneApp.toml .
-	CGO_ENABLED=1 GOOS=windows CC=x86_64-w64-mingw32-gcc go build -trimpath -ldflags '-s -w -H=windowsgui' -tags migrated_fynedo -o dist/perch.exe .
+	CGO_ENABLED=1 GOOS=windows CC=x86_64-w64-mingw32-gcc go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -H=windowsgui' -tags migrated_fynedo -o dist/perch.exe .
 
 test: deps modules ## Run every test, with the race detector
 	go test -race -timeout 20m ./...

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -338,24 +337,6 @@ key completes the commands, flags and names of perch.`,
 			return misuse(cmd, "SHELL is %s, not %q", anyOf(shells), args[0])
 		},
 	}
-}
-
-// Version returns the version of this build: the module's, or the commit it
-// was built from, or "dev".
-func Version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "dev"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return strings.TrimPrefix(v, "v")
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return "dev-" + s.Value[:12]
-		}
-	}
-	return "dev"
 }
 
 // home returns where Perch keeps its files.
