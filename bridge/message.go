@@ -28,6 +28,12 @@ func (r Room) String() string {
 	return r.Name
 }
 
+// Thread is a thread within a conversation. The zero Thread is none.
+type Thread struct {
+	ID    string `json:"id"` // of its first message
+	Title string `json:"title,omitempty"`
+}
+
 // Actor types of Nextcloud Talk.
 const (
 	ActorUser  = "users"
@@ -69,7 +75,7 @@ type Kind string
 const (
 	KindChat            Kind = "chat"             // a person wrote, or shared a file, a poll or a location
 	KindSystem          Kind = "system"           // "alice renamed the conversation", "bob edited a message", …
-	KindReaction        Kind = "reaction"         // an emoji was added; Author wrote the message, it is not who reacted
+	KindReaction        Kind = "reaction"         // an emoji was added; Author is not who reacted, but who wrote the message (before Talk 23)
 	KindReactionRemoved Kind = "reaction-removed" // an emoji was taken away; Author as for KindReaction
 	KindJoined          Kind = "joined"           // the bot was enabled in a conversation
 	KindLeft            Kind = "left"             // the bot was disabled in a conversation
@@ -81,6 +87,7 @@ type Message struct {
 	Key         Key                  `json:"key"`
 	Kind        Kind                 `json:"kind"`
 	Room        Room                 `json:"room"`
+	Thread      Thread               `json:"thread,omitzero"` // that it stands in; Talk 23
 	Author      Actor                `json:"author"`
 	Text        string               `json:"text"`                 // placeholders rendered: "hello @bob"
 	RawText     string               `json:"raw_text,omitempty"`   // as Talk sent it: "hello {mention-user1}"
@@ -143,6 +150,7 @@ type Reply struct {
 	Ref      string `json:"ref"` // Talk's referenceId, 64 hex digits: makes a resend recognisable
 	Room     Room   `json:"room"`
 	ReplyTo  string `json:"reply_to,omitempty"` // id of the message quoted or reacted to
+	Thread   string `json:"thread,omitempty"`   // id of the thread it goes into; empty: the conversation itself
 	Text     string `json:"text,omitempty"`     // Markdown; empty for a reaction
 	Reaction string `json:"reaction,omitempty"` // one emoji
 	Remove   bool   `json:"remove,omitempty"`   // take Reaction away

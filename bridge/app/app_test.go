@@ -394,6 +394,39 @@ func TestAsUser(t *testing.T) {
 	})
 }
 
+// An answer goes into the thread in which it was asked for, as the bot and as
+// a user, and what is lost on the way is found there.
+func TestThreads(t *testing.T) {
+	for _, as := range []config.ReplyAs{config.Bot, config.User} {
+		t.Run(string(as), func(t *testing.T) {
+			w := newWorld(t, practice.Options{Talk23: true}, func(c *config.Config) { c.Talk.ReplyAs = as })
+			if as == config.User {
+				check(t, w.secrets.Set(t.Context(), bridge.AppToken, bridge.NewSecret(w.server.AppToken("alice"))))
+				w.app.Reload()
+				w.await("settings were read again")
+			}
+			post := func(d practice.Draft) practice.Entry {
+				t.Helper()
+				asked, err := w.server.PostDraft(t.Context(), w.room, "alice", d)
+				check(t, err)
+				reply, err := w.server.Wait(t.Context(), w.room, asked.ID, func(e practice.Entry) bool { return e.Text == "pong" })
+				check(t, err)
+				return reply
+			}
+			first := post(practice.Draft{Text: "!ping", ThreadTitle: "Lunch"})
+			if first.Thread == 0 {
+				t.Errorf("the first answer is outside of the thread: %+v", first)
+			}
+			if second := post(practice.Draft{Text: "!ping", Thread: first.Thread}); second.Thread != first.Thread {
+				t.Errorf("the second answer is outside of the thread: %+v", second)
+			}
+			if outside := post(practice.Draft{Text: "!ping"}); outside.Thread != 0 {
+				t.Errorf("an answer to nothing in a thread is in one: %+v", outside)
+			}
+		})
+	}
+}
+
 func TestRefusedSignature(t *testing.T) {
 	w := newWorld(t, practice.Options{})
 	w.server.SetFaults(practice.Fault{Kind: practice.FaultRefuse, On: practice.EndpointBot})

@@ -15,6 +15,8 @@ const documentVersion = 1
 //	version      the number 1
 //	id           id of the message, a decimal number in a string
 //	room         token: of the conversation; name: for people, can be empty, and changes
+//	thread       id: of the thread within the conversation; title: can be empty;
+//	             null if the message stands in none
 //	author       type: "users", "guests", "emails", "federated_users", …;
 //	             id: unique within the type; name: for people, can be empty
 //	text         with mentions and the like written out: "hello @bob"
@@ -50,6 +52,7 @@ type Post struct {
 	Version     int          `json:"version"`
 	ID          string       `json:"id"`
 	Room        Room         `json:"room"`
+	Thread      *Thread      `json:"thread"`
 	Author      Author       `json:"author"`
 	Text        string       `json:"text"`
 	RawText     string       `json:"raw_text"`
@@ -62,6 +65,12 @@ type Post struct {
 type Room struct {
 	Token string `json:"token"`
 	Name  string `json:"name"`
+}
+
+// Thread is a thread of a conversation within a Document.
+type Thread struct {
+	ID    string `json:"id"`
+	Title string `json:"title"`
 }
 
 // Author is who wrote a Post.
@@ -104,6 +113,9 @@ func newPost(m bridge.Message) Post {
 	}
 	for i, a := range m.Attachments {
 		p.Attachments[i] = Attachment{Name: a.Name, MIMEType: a.MIMEType, Size: a.Size, Link: a.Link}
+	}
+	if m.Thread.ID != "" {
+		p.Thread = &Thread{m.Thread.ID, m.Thread.Title}
 	}
 	if !m.ReceivedAt.IsZero() {
 		at := m.ReceivedAt.UTC()

@@ -66,7 +66,7 @@ func TestDocumentsOfRecordings(t *testing.T) {
 // The fields that stand in the issue, in the doc comment and in the README.
 func TestDocumentHasEveryField(t *testing.T) {
 	const (
-		post  = "attachments,author.id,author.name,author.type,id,markdown,raw_text,received_at,room.name,room.token,text,version"
+		post  = "attachments,author.id,author.name,author.type,id,markdown,raw_text,received_at,room.name,room.token,text,thread,version"
 		share = "link,mime_type,name,path,size"
 	)
 	empty := fields(t, handler.NewDocument(bridge.Message{}))
@@ -86,7 +86,7 @@ func TestDocumentHasEveryField(t *testing.T) {
 		t.Error("the path is the sender's, where it must be a file here")
 	}
 	data, err := json.Marshal(handler.NewDocument(bridge.Message{InReplyTo: &bridge.Message{}}))
-	if err != nil || strings.Count(string(data), `"attachments":[]`) != 2 || strings.Count(string(data), `"received_at":null`) != 2 {
+	if err != nil || strings.Count(string(data), `"attachments":[]`) != 2 || strings.Count(string(data), `"received_at":null`) != 2 || strings.Count(string(data), `"thread":null`) != 2 {
 		t.Errorf("%s %v", data, err)
 	}
 }
@@ -114,6 +114,13 @@ func fields(t *testing.T, v any) string {
 	}
 	slices.Sort(names)
 	return strings.Join(names, ",")
+}
+
+func TestDocumentNamesTheThread(t *testing.T) {
+	data, err := json.Marshal(handler.NewDocument(bridge.Message{Thread: bridge.Thread{ID: "7", Title: "Lunch"}}))
+	if err != nil || !strings.Contains(string(data), `"thread":{"id":"7","title":"Lunch"}`) {
+		t.Errorf("%s %v", data, err)
+	}
 }
 
 func TestDocumentSurvivesJSON(t *testing.T) {

@@ -164,7 +164,7 @@ func (in *Intake) Accept(ctx context.Context, m bridge.Message) error {
 func (in *Intake) refuse(ctx context.Context, m bridge.Message, waiting int, e bridge.Event) error {
 	if room := m.Room.Token; in.mayTell(room) {
 		_, err := in.Journal.Enqueue(ctx, []bridge.Reply{{
-			Ref: NewRef(), Room: m.Room, ReplyTo: m.Key.ID,
+			Ref: NewRef(), Room: m.Room, ReplyTo: m.Key.ID, Thread: m.Thread.ID,
 			Text: "I am still busy with " + strconv.Itoa(waiting) + " earlier messages here. Please say it again later.",
 		}})
 		if err != nil {

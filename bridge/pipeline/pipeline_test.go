@@ -318,7 +318,11 @@ func TestRepliesAreCompleted(t *testing.T) {
 	running(t, f.worker(func(context.Context, bridge.Message) ([]bridge.Reply, error) {
 		return []bridge.Reply{{Text: "one|two", ReplyTo: "1"}, {Room: bridge.Room{Token: "other"}, Text: "three"}, {Reaction: "👍", ReplyTo: "1"}, {Text: ""}}, nil
 	}).Run)
-	f.put(t, "room", "hi")
+	m := f.message("room", "hi")
+	m.Thread = bridge.Thread{ID: "7", Title: "Lunch"}
+	if _, err := f.Put(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
 	f.await(t, titled("Handled"))
 	var got []string
 	refs := map[string]bool{}
@@ -328,7 +332,7 @@ func TestRepliesAreCompleted(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := item.Reply
-		got = append(got, fmt.Sprintf("%s %s%s to %q", r.Room.Token, r.Text, r.Reaction, r.ReplyTo))
+		got = append(got, fmt.Sprintf("%s %s%s to %q in %q", r.Room.Token, r.Text, r.Reaction, r.ReplyTo, r.Thread))
 		refs[r.Ref] = len(r.Ref) == 64
 		if r.Answers != "1" || time.Since(r.AskedAt) > time.Minute {
 			t.Errorf("%s%s answers %q of %s", r.Text, r.Reaction, r.Answers, r.AskedAt)
@@ -337,7 +341,7 @@ func TestRepliesAreCompleted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := []string{`room one to "1"`, `other three to ""`, `room two to ""`, `room 👍 to "1"`}
+	want := []string{`room one to "1" in "7"`, `other three to "" in ""`, `room two to "" in "7"`, `room 👍 to "1" in ""`}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("replies:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}

@@ -153,8 +153,8 @@ func (w *Worker) call(ctx context.Context, m bridge.Message) ([]bridge.Reply, er
 	return r.replies, r.err
 }
 
-// complete fills in the rooms and references of replies, and what they answer,
-// and cuts long texts.
+// complete fills in the rooms, threads and references of replies, and what they
+// answer, and cuts long texts.
 func (w *Worker) complete(m bridge.Message, replies []bridge.Reply) []bridge.Reply {
 	var all []bridge.Reply
 	for _, r := range replies {
@@ -169,6 +169,9 @@ func (w *Worker) complete(m bridge.Message, replies []bridge.Reply) []bridge.Rep
 			r.Ref = NewRef()
 			all = append(all, r)
 			continue
+		}
+		if r.Thread == "" && r.Room.Token == m.Room.Token {
+			r.Thread = m.Thread.ID
 		}
 		for _, text := range w.Split(r.Text) {
 			r.Ref, r.Text = NewRef(), text

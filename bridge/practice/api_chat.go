@@ -153,6 +153,7 @@ func (s *Server) chatMessage(r *room, m *message, viewer *participant) object {
 	if m.silent {
 		data = append(data, field{"silent", true})
 	}
+	data = append(data, m.thread.fields()...)
 	if m.parent != nil {
 		quoted := *m.parent
 		quoted.parent = nil
@@ -272,7 +273,7 @@ func (s *Server) getContext(r *request) answer {
 func (r *request) draft() Draft {
 	return Draft{
 		Text: r.text("message"), ReplyTo: r.number("replyTo", 0), Silent: r.yes("silent"),
-		ReferenceID: r.text("referenceId"),
+		ReferenceID: r.text("referenceId"), Thread: r.number("threadId", 0), ThreadTitle: r.text("threadTitle"),
 	}
 }
 
@@ -294,7 +295,7 @@ func (s *Server) postChat(r *request) answer {
 		return r.refusal(http.StatusRequestEntityTooLarge, object{{"error", "message"}})
 	case errors.Is(err, errEmpty):
 		return r.refusal(http.StatusBadRequest, object{{"error", "message"}})
-	case errors.Is(err, errNoParent):
+	case errors.Is(err, errNoParent), errors.Is(err, errNoThread):
 		return r.refusal(http.StatusBadRequest, object{{"error", "reply-to"}})
 	case errors.Is(err, errNotAllowed):
 		return r.refusal(http.StatusForbidden, list{})

@@ -31,6 +31,7 @@ type message struct {
 	system    string // name of a system message; "reaction" and "reaction_deleted" are the reactions
 	text      string // as written: "@bob"; of system messages with placeholders
 	parent    *message
+	thread    *thread // that it stands in
 	reference string
 	silent    bool
 	deleted   bool
@@ -38,6 +39,20 @@ type message struct {
 	objects   object   // rich objects besides the actor and mentions
 	file      *file
 	reactions []*message
+}
+
+// thread is a thread within a room; its id is that of its first message.
+type thread struct {
+	id    int
+	title string
+}
+
+// fields returns how the thread of a message is told.
+func (t *thread) fields() object {
+	if t == nil {
+		return nil
+	}
+	return object{{"threadId", t.id}, {"isThread", true}, {"threadTitle", t.title}}
 }
 
 type file struct {
@@ -78,6 +93,8 @@ type Draft struct {
 	ReplyTo     int    // id of the message that it quotes; 0 for none
 	Silent      bool   // nobody is notified
 	ReferenceID string
+	Thread      int    // id of the thread that it goes into; where it quotes, the quoted one decides
+	ThreadTitle string // it begins a thread of this title
 }
 
 // Post posts text to a room as who: a user id, or "guests/ID" in a room that
@@ -138,7 +155,22 @@ func (s *Server) post(r *room, from actor, role int, d Draft) (*message, []hook,
 		actor: from, role: role, text: text, parent: parent, silent: d.Silent,
 		reference: phpTrim(d.ReferenceID[:min(len(d.ReferenceID), 64)]),
 	}
+	if s.opts.Talk23 {
+		switch {
+		case parent != nil:
+			m.thread = parent.thread
+		case d.Thread != 0:
+			first := r.message(d.Thread)
+			if first == nil || first.thread == nil || first.thread.id != d.Thread {
+				return nil, nil, errNoThread
+			}
+			m.thread = first.thread
+		}
+	}
 	s.store(r, m)
+	if s.opts.Talk23 && m.thread == nil && d.ThreadTitle != "" {
+		m.thread = &thread{m.id, d.ThreadTitle}
+	}
 	if from.kind == actorBot {
 		return m, nil, nil
 	}
@@ -181,7 +213,7 @@ func (s *Server) announce(r *room, m *message) []hook {
 // note returns m as webhooks tell of it, without name and role.
 func (s *Server) note(r *room, m *message) note {
 	text, parameters := s.render(r, m, nil)
-	return note{actor: m.actor, id: m.id, text: text, parameters: parameters}
+	return note{actor: m.actor, id: m.id, text: text, parameters: parameters, thread: m.thread}
 }
 
 // system stores a system message and returns its webhook.
@@ -457,6 +489,9 @@ func (s *Server) share(
 		}
 		objects, shared := fn(r)
 		m := &message{actor: p.actor, role: p.role, text: phpTrim(d.Text), parent: parent, objects: objects, file: shared}
+		if parent != nil {
+			m.thread = parent.thread
+		}
 		if m.text == "" || shared != nil && shared.voice {
 			m.text = "{" + objects[0].name + "}"
 		}

@@ -51,9 +51,12 @@ type Options struct {
 	MaxLength      int           // longest message, in characters; 32000 by default
 	WebhookTimeout time.Duration // how long a bot may take to answer a webhook; 5 s by default, as in Talk
 	TrustedDomains []string      // hosts besides localhost that requests may name
-	Talk23         bool          // tell bots of files, polls and locations as Talk 23 does: as a message
-	Admin          bool          // the administrator "admin" exists
-	ProxyTimeout   time.Duration // how long a proxy before the server waits for it; 0: for ever
+	// Talk23 tells bots of files, polls and locations as Talk 23 does, as a
+	// message, and knows threads. What bots are told of threads is a guess: the
+	// names are those of the chat API, and no such server was recorded.
+	Talk23       bool
+	Admin        bool          // the administrator "admin" exists
+	ProxyTimeout time.Duration // how long a proxy before the server waits for it; 0: for ever
 
 	Now func() time.Time // the server's clock; time.Now by default
 }
@@ -577,6 +580,7 @@ var (
 	errNotAllowed = errors.New("practice: not allowed")
 	errNoBot      = errors.New("practice: no such bot")
 	errNoMessage  = errors.New("practice: no such message in the conversation")
+	errNoThread   = errors.New("practice: no such thread")
 	errNoParent   = errors.New("practice: no such message to reply to")
 	errEmpty      = errors.New("practice: the message is empty")
 	errTooLong    = errors.New("practice: the message is too long")

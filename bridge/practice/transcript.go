@@ -24,6 +24,7 @@ type Entry struct {
 	Text        string // as written; system messages in English; of a reaction the emoji
 	System      string // "", or "reaction", "message_edited", "conversation_renamed", …
 	ReplyTo     int    // id of the message that it quotes, reacts to or tells of; 0 for none
+	Thread      int    // id of the thread that it stands in; 0 for none
 	ReferenceID string
 	File        string // name of the shared file
 	Reactions   []Reaction
@@ -109,6 +110,9 @@ func (m *message) entry() Entry {
 	}
 	if m.parent != nil {
 		e.ReplyTo = m.parent.id
+	}
+	if m.thread != nil {
+		e.Thread = m.thread.id
 	}
 	if m.file != nil {
 		e.File = m.file.name

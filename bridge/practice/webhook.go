@@ -143,6 +143,7 @@ type note struct {
 	name       string // "message", the name of a system message, or empty
 	text       string // with placeholders
 	parameters object
+	thread     *thread
 }
 
 func (n note) person() object {
@@ -156,13 +157,13 @@ func (n note) person() object {
 // object returns the note itself, whose content is JSON inside JSON.
 func (n note) object() object {
 	content := encode(object{{"message", n.text}, {"parameters", n.parameters.array()}}, false)
-	return object{
+	return append(object{
 		{"type", "Note"},
 		{"id", strconv.Itoa(n.id)},
 		{"name", n.name},
 		{"content", string(content)},
 		{"mediaType", "text/markdown"},
-	}
+	}, n.thread.fields()...)
 }
 
 func (r *room) collection() object {

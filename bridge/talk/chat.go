@@ -169,7 +169,7 @@ func (p *post) message(key bridge.Key, room bridge.Room) (m bridge.Message, err 
 	if m.Parameters, err = readParameters(p.Parameters); err != nil {
 		return m, err
 	}
-	m.Text = render(m.RawText, m.Parameters)
+	m.Text, m.Thread = render(m.RawText, m.Parameters), p.thread()
 	m.Attachments = attachments(m.Parameters)
 	for i := range m.Attachments {
 		m.Attachments[i].Path = "" // It is that of the user who asked.

@@ -146,6 +146,10 @@ func (c *Client) Send(ctx context.Context, r bridge.Reply) (messageID string, er
 	if err != nil || replyTo < 1 {
 		replyTo = 0
 	}
+	thread, err := strconv.ParseInt(r.Thread, 10, 64)
+	if err != nil || thread < 1 {
+		thread = 0
+	}
 	if r.Reaction != "" && replyTo == 0 {
 		return "", &bridge.Error{
 			Code: bridge.CodeRejected,
@@ -165,9 +169,10 @@ func (c *Client) Send(ctx context.Context, r bridge.Reply) (messageID string, er
 		q.body = struct {
 			Message     string `json:"message"`
 			ReplyTo     int64  `json:"replyTo,omitempty"`
+			ThreadID    int64  `json:"threadId,omitempty"`
 			ReferenceID string `json:"referenceId,omitempty"`
 			Silent      bool   `json:"silent,omitempty"`
-		}{r.Text, replyTo, r.Ref, r.Silent}
+		}{r.Text, replyTo, thread, r.Ref, r.Silent}
 	} else {
 		signed = r.Reaction
 		q.body = struct {

@@ -63,6 +63,7 @@ type envelope struct {
 	Object  object     `json:"object"`
 	Target  collection `json:"target"`
 	Content string     `json:"content"` // Like: the emoji
+	inThread
 
 	// Legacy: what is not in the message may stand here.
 	Message     *legacyMessage `json:"message"`
@@ -79,6 +80,51 @@ type actor struct {
 type collection struct {
 	ID   scalar `json:"id"` // conversation token
 	Name string `json:"name"`
+	inThread
+}
+
+// inThread is what tells the thread of a message. The chat API has these names;
+// for webhooks we know of no recording, so that they are taken wherever they
+// stand, and nothing in them makes a message invalid.
+type inThread struct {
+	ThreadID    threadRef `json:"threadId"`
+	Thread      threadRef `json:"thread"`
+	ThreadTitle any       `json:"threadTitle"`
+	IsThread    any       `json:"isThread"` // false: the id is that of the first message of a chain of replies
+}
+
+// thread returns the thread that is told; the zero Thread if there is none.
+func (t inThread) thread() bridge.Thread {
+	thread := bridge.Thread(t.Thread)
+	thread.ID = firstOf(t.ThreadID.ID, thread.ID)
+	if title, ok := t.ThreadTitle.(string); ok {
+		thread.Title = firstOf(title, thread.Title)
+	}
+	if t.IsThread == false || !validNumber(thread.ID) {
+		return bridge.Thread{}
+	}
+	return thread
+}
+
+// threadRef is a thread, written as an object or as its id. Anything else is none.
+type threadRef bridge.Thread
+
+// UnmarshalJSON takes anything.
+func (t *threadRef) UnmarshalJSON(data []byte) error {
+	var id scalar
+	if id.UnmarshalJSON(data) == nil {
+		t.ID = string(id)
+		return nil
+	}
+	var o struct {
+		ID    scalar `json:"id"`
+		Title string `json:"title"`
+		Name  string `json:"name"`
+	}
+	if json.Unmarshal(data, &o) == nil {
+		t.ID, t.Title = string(o.ID), firstOf(o.Title, o.Name)
+	}
+	return nil
 }
 
 type object struct {
@@ -93,6 +139,7 @@ type object struct {
 		Object object `json:"object"`
 	} `json:"inReplyTo"`
 	Token string `json:"token"` // legacy
+	inThread
 }
 
 type legacyMessage struct {
@@ -106,6 +153,7 @@ type legacyMessage struct {
 	SystemMessage string          `json:"systemMessage"`
 	Message       string          `json:"message"`
 	Parameters    json.RawMessage `json:"messageParameters"`
+	inThread
 }
 
 // scalar is a string that may be written as a number.
@@ -151,9 +199,9 @@ func (e *envelope) readActivity(m *bridge.Message) error {
 		}
 		m.Kind, m.Event, message = bridge.KindReactionRemoved, e.Object.Content, e.Object.Object
 	case "Join":
-		m.Kind, room, message = bridge.KindJoined, collection{e.Object.ID, e.Object.Name}, nil
+		m.Kind, room, message = bridge.KindJoined, collection{ID: e.Object.ID, Name: e.Object.Name}, nil
 	case "Leave":
-		m.Kind, room, message = bridge.KindLeft, collection{e.Object.ID, e.Object.Name}, nil
+		m.Kind, room, message = bridge.KindLeft, collection{ID: e.Object.ID, Name: e.Object.Name}, nil
 	case "":
 		return invalid(bridge.Say("The webhook has no type"))
 	default:
@@ -176,6 +224,11 @@ func (e *envelope) readActivity(m *bridge.Message) error {
 	attachments, err := message.read(m)
 	if err != nil {
 		return err
+	}
+	for _, t := range []inThread{message.inThread, e.Target.inThread, e.inThread} {
+		if m.Thread = t.thread(); m.Thread.ID != "" {
+			break
+		}
 	}
 
 	switch e.Type {
@@ -266,6 +319,7 @@ func (e *envelope) readLegacy(m *bridge.Message) error {
 		return invalid(bridge.Say("The webhook's message id is missing or too long"))
 	}
 
+	m.Thread = w.thread()
 	if w.spoken(m) {
 		m.Kind, m.Attachments = bridge.KindChat, attachments(m.Parameters)
 		return nil
@@ -507,6 +561,12 @@ func validToken(s string) bool {
 }
 
 func validID(s string) bool { return s != "" && len(s) <= 64 }
+
+// validNumber reports whether s is the number of a message, which is not 0.
+func validNumber(s string) bool {
+	n, err := strconv.ParseInt(s, 10, 64)
+	return err == nil && n > 0
+}
 
 // firstOf returns the first of ss that is not blank, without white space around it.
 func firstOf(ss ...string) string {

@@ -401,6 +401,40 @@ func TestActivities(t *testing.T) {
 	}
 }
 
+func TestThreads(t *testing.T) {
+	lunch := bridge.Thread{ID: "1560", Title: "Lunch"}
+	tests := []struct {
+		name, object, target, top string
+		want                      bridge.Thread
+	}{
+		{"as in the chat API", `"threadId":1560,"isThread":true,"threadTitle":"Lunch"`, "", "", lunch},
+		{"id in words", `"threadId":"1560","threadTitle":"Lunch"`, "", "", lunch},
+		{"an object", `"thread":{"id":1560,"title":"Lunch"}`, "", "", lunch},
+		{"an object with a name", `"thread":{"id":"1560","type":"Collection","name":"Lunch"}`, "", "", lunch},
+		{"at the conversation", "", `,"thread":{"id":1560,"title":"Lunch"}`, "", lunch},
+		{"beside both", "", "", `,"threadId":1560,"threadTitle":"Lunch"`, lunch},
+		{"without a title", `"threadId":1560`, "", "", bridge.Thread{ID: "1560"}},
+		{"a chain of replies", `"threadId":1560,"isThread":false`, "", "", bridge.Thread{}},
+		{"none", `"threadId":0,"threadTitle":""`, "", "", bridge.Thread{}},
+		{"null", `"threadId":null,"thread":null`, "", "", bridge.Thread{}},
+		{"nonsense", `"threadId":[1],"thread":true,"threadTitle":5,"isThread":"x"`, "", "", bridge.Thread{}},
+		{"no number", `"thread":{"id":"../x"}`, "", "", bridge.Thread{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			object := tt.object
+			if object != "" {
+				object = "," + object
+			}
+			m := decode(t, `{"type":"Create","actor":{"id":"users/a"},"object":{"id":"7","name":"message","content":"x"`+object+
+				`},"target":{"id":"abc"`+tt.target+`}`+tt.top+`}`)
+			if m.Thread != tt.want || m.Text != "x" || m.Kind != bridge.KindChat {
+				t.Errorf("got %+v, want the thread %+v", m, tt.want)
+			}
+		})
+	}
+}
+
 func TestLegacy(t *testing.T) {
 	sent := time.Date(2025, 1, 1, 3, 13, 20, 0, time.UTC) // 1735701200
 	base := bridge.Message{
@@ -599,6 +633,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add([]byte(`{"type":"message","object":{"token":"abc","name":"[\"a\",\"b\"]"},"message":{"id":77,"actorType":"users","actorId":"a","timestamp":1735701200123,"message":"hi {file}","messageParameters":{"file":{"type":"file","id":1,"size":"9"}}}}`))
 	f.Add([]byte(`{"type":"message","message":{"token":"abc","actorId":"a","message":"hi"}}`))
+	f.Add([]byte(`{"type":"Create","actor":{"id":"users/a"},"object":{"id":7,"content":"x","thread":{"id":5,"title":"t"},"threadId":[]},"target":{"id":"abc","isThread":false}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		m, err := talk.Decode(body, origin())
 		if err != nil {
