@@ -156,7 +156,7 @@ func valuesOf(c config.Config) values {
 		PublicURL: c.Webhook.PublicURL, Listen: c.Webhook.Listen, Path: c.Webhook.Path,
 		Kind: h.Kind, Trigger: h.Trigger, Prefix: h.Prefix, Names: strings.Join(h.Names, ", "),
 		Quote: h.Quote, Silent: h.Silent, Ack: h.Ack, OnError: h.OnError, Timeout: h.Timeout.String(), Files: h.Files,
-		Commands: slices.Clone(h.Commands), Command: joinCommand(h.Command), URL: h.URL, BaseURL: h.BaseURL, Model: h.Model,
+		Commands: slices.Clone(h.Commands), Command: config.JoinCommand(h.Command), URL: h.URL, BaseURL: h.BaseURL, Model: h.Model,
 		SystemPrompt: h.SystemPrompt, History: strconv.Itoa(h.History),
 		Keep: c.Journal.Keep.String(), StoreText: c.Journal.StoreText,
 		Language: c.Window.Language, OnClose: c.Window.OnClose,
@@ -345,7 +345,7 @@ func (f *form) handler(wrong map[string]bridge.Text) config.Handler {
 		h.Command = base.Command
 		if v.Command != f.saved.Command {
 			var closed bool
-			if h.Command, closed = splitCommandLine(v.Command); !closed {
+			if h.Command, closed = config.SplitCommand(v.Command); !closed {
 				wrong["handler.command"] = bridge.Say("has a quote that does not end")
 			}
 		}
@@ -572,52 +572,4 @@ func splitList(text string, was []string) (list []string) {
 		}
 	}
 	return list
-}
-
-// splitCommandLine returns the words of a line: white space separates them, but
-// not within "…" or '…'. There are no other signs, so that the paths of Windows
-// can be typed. closed is false if a quote does not end.
-func splitCommandLine(line string) (words []string, closed bool) {
-	var word strings.Builder
-	var quote rune
-	within := false
-	for _, r := range line {
-		switch {
-		case quote != 0 && r == quote:
-			quote = 0
-		case quote != 0:
-			word.WriteRune(r)
-		case r == '"' || r == '\'':
-			quote, within = r, true
-		case strings.ContainsRune(" \t\r\n", r):
-			if within {
-				words = append(words, word.String())
-				word.Reset()
-			}
-			within = false
-		default:
-			word.WriteRune(r)
-			within = true
-		}
-	}
-	if within {
-		words = append(words, word.String())
-	}
-	return words, quote == 0
-}
-
-// joinCommand returns a line that splitCommandLine splits into words again.
-func joinCommand(words []string) string {
-	quoted := make([]string, len(words))
-	for i, w := range words {
-		switch {
-		case w != "" && !strings.ContainsAny(w, " \t\r\n\"'"):
-			quoted[i] = w
-		case !strings.Contains(w, `"`):
-			quoted[i] = `"` + w + `"`
-		default:
-			quoted[i] = "'" + strings.ReplaceAll(w, "'", `'"'"'`) + "'"
-		}
-	}
-	return strings.Join(quoted, " ")
 }

@@ -477,46 +477,6 @@ func TestUninstallBeforeInstall(t *testing.T) {
 	}
 }
 
-func TestCommandLine(t *testing.T) {
-	for line, want := range map[string][]string{
-		"":                              nil,
-		"  ":                            nil,
-		"bot":                           {"bot"},
-		" python3   bot.py\t-v ":        {"python3", "bot.py", "-v"},
-		`"/opt/my bot" --name='a b'`:    {"/opt/my bot", "--name=a b"},
-		`C:\bot\run.exe "C:\my files\"`: {`C:\bot\run.exe`, `C:\my files\`},
-		`say "it's" '"x"'`:              {"say", "it's", `"x"`},
-		`a"b"'c'd ""`:                   {"abcd", ""},
-		`$HOME; rm *`:                   {"$HOME;", "rm", "*"},
-	} {
-		if got, closed := splitCommandLine(line); !closed || !slices.Equal(got, want) {
-			t.Errorf("%q: %q, want %q", line, got, want)
-		}
-	}
-	for _, line := range []string{`bot "a`, `bot 'a"`, `"`} {
-		if _, closed := splitCommandLine(line); closed {
-			t.Errorf("%q: the quote ends", line)
-		}
-	}
-}
-
-// Any words come back from the line that they are shown as.
-func TestCommandLineOfAnyWords(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	letters := []rune("ab \t'\"\\$\n…")
-	for range 2000 {
-		words := make([]string, random.IntN(4))
-		for i := range words {
-			for range random.IntN(5) {
-				words[i] += string(letters[random.IntN(len(letters))])
-			}
-		}
-		if got, closed := splitCommandLine(joinCommand(words)); !closed || !slices.Equal(got, words) {
-			t.Fatalf("%q became %q through %s", words, got, joinCommand(words))
-		}
-	}
-}
-
 // Whatever is done to it, the form has no settings that it says are right and
 // Validate does not, and loses nothing that it does not show.
 func TestFormAtRandom(t *testing.T) {

@@ -240,7 +240,7 @@ func (h *handlerSection) update() {
 	h.forgets.Hidden = forgets == ""
 	h.forgets.Set(kit.NewPart(u.say(bridge.Say("When you apply, what is set for %s is forgotten.", u.say(kindName(forgets)))), kit.Style{Color: kit.ColorWarn}))
 
-	words, _ := splitCommandLine(v.Command)
+	words, _ := config.SplitCommand(v.Command)
 	for i, w := range words {
 		words[i] = "[" + w + "]"
 	}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -130,12 +131,6 @@ func actors(entries []string, at *reporter) (users []string) {
 	return users
 }
 
-func checkReplyAs(c *Config, at *reporter) {
-	if c.Talk.ReplyAs != Bot && c.Talk.ReplyAs != User {
-		at.fail(bridge.Say("must be %s or %s", `"bot"`, `"user"`), bridge.Text{})
-	}
-}
-
 func checkListen(c *Config, at *reporter) {
 	host, port, err := net.SplitHostPort(c.Webhook.Listen)
 	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
@@ -179,10 +174,6 @@ func checkKeep(c *Config, at *reporter) {
 	}
 }
 
-func checkMode(c *Config, at *reporter) {
-	oneOf(c.Tunnel.Mode, at, TunnelOff, TunnelQuick, TunnelNamed)
-}
-
 func checkHostname(c *Config, at *reporter) {
 	host := strings.TrimSuffix(strings.TrimPrefix(strings.ToLower(strings.TrimSpace(c.Tunnel.Hostname)), "https://"), "/")
 	c.Tunnel.Hostname = host
@@ -197,25 +188,22 @@ func checkHostname(c *Config, at *reporter) {
 	}
 }
 
-func checkProtocol(c *Config, at *reporter) { oneOf(c.Tunnel.Protocol, at, "auto", "quic", "http2") }
-
-func checkLanguage(c *Config, at *reporter) { oneOf(c.Window.Language, at, "", "en", "fr", "de") }
-
-func checkOnClose(c *Config, at *reporter) { oneOf(c.Window.OnClose, at, CloseHides, CloseQuits) }
-
-func oneOf[T ~string](value T, at *reporter, allowed ...T) {
-	if slices.Contains(allowed, value) {
-		return
-	}
-	var quoted []string
-	for _, a := range allowed {
-		quoted = append(quoted, strconv.Quote(string(a)))
-	}
-	at.fail(bridge.Say("must be one of %s", strings.Join(quoted, ", ")), bridge.Text{})
-}
-
-func between(n int, at *reporter, least, most int) {
-	if n < least || n > most {
-		at.fail(bridge.Say("must be a whole number from %s to %s", strconv.Itoa(least), strconv.Itoa(most)), bridge.Text{})
+// checkValue checks what the table says of values alone.
+func (k key) checkValue(at *reporter) {
+	switch v := reflect.ValueOf(k.value).Elem(); {
+	case len(k.Choices) > 0:
+		value := v.String()
+		if slices.ContainsFunc(k.Choices, func(c Choice) bool { return c.Value == value }) {
+			return
+		}
+		var quoted []string
+		for _, c := range k.Choices {
+			quoted = append(quoted, strconv.Quote(c.Value))
+		}
+		at.fail(bridge.Say("must be one of %s", strings.Join(quoted, ", ")), bridge.Text{})
+	case k.Least != 0 || k.Most != 0:
+		if n := v.Int(); n < int64(k.Least) || n > int64(k.Most) {
+			at.fail(bridge.Say("must be a whole number from %s to %s", strconv.Itoa(k.Least), strconv.Itoa(k.Most)), bridge.Text{})
+		}
 	}
 }

@@ -161,29 +161,23 @@ type Journal struct {
 
 // Default returns the settings of a file that says nothing. They lack the
 // server's address.
-func Default() Config {
-	return Config{
-		Version: len(migrations()) + 1,
-		Talk:    Talk{ReplyAs: Bot},
-		Webhook: Webhook{Listen: "127.0.0.1:8460", Path: "/nextcloud-talk", RequireSignature: true},
-		Tunnel:  Tunnel{Mode: TunnelOff, Protocol: "auto"},
-		Handler: DefaultHandler(Commands),
-		Journal: Journal{Keep: 30 * day, StoreText: true},
-		Window:  Window{OnClose: CloseHides},
-	}
+func Default() (c Config) {
+	setNormal(configRows(), &c, "")
+	c.Handler = DefaultHandler(Commands)
+	return c
 }
 
 // DefaultHandler returns the settings of a handler of which only the kind is
 // said.
-func DefaultHandler(kind string) Handler {
-	h := Handler{
-		Kind: kind, Prefix: "!", Names: []string{"Perch"}, Quote: true, Timeout: Duration(time.Minute),
-		AtOnce: 4, Queue: 100, Files: FileLink, Temperature: -1, History: 20,
-	}
-	if kind == LLM {
-		h.Timeout, h.AtOnce = Duration(5*time.Minute), 1
-	}
+func DefaultHandler(kind string) (h Handler) {
+	setNormal(handlerRows(), &h, kind)
+	h.Kind = kind
 	return h
+}
+
+func defaultRoom() (r Room) {
+	setNormal(roomRows(), &r, "")
+	return r
 }
 
 // Asked returns when h is asked: its Trigger, or what its kind has by itself.

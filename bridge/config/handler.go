@@ -17,52 +17,10 @@ import (
 	"perch/bridge"
 )
 
-func kinds() []string { return []string{Commands, Exec, HTTP, LLM, Relay} }
-
-// handlerFields returns the keys of [handler] and [handlers.<name>].
-func handlerFields() []field[Handler] {
-	return []field[Handler]{
-		{"kind", `What answers messages: "commands", "exec" (a program), "http" (a web hook), "llm" (a language model), "relay" (another bot).`, func(h *Handler) any { return &h.Kind }, checkKind, nil},
-		{"trigger", `Which messages it is asked: "all"; "prefix"; "mention" (one of its names comes first); "": "prefix" for commands, else "all".`, func(h *Handler) any { return &h.Trigger }, checkTrigger, nil},
-		{"prefix", `What messages begin with, for trigger = "prefix" and for commands.`, func(h *Handler) any { return &h.Prefix }, checkPrefix, nil},
-		{"names", `What the bot is called at the start of a message, for trigger = "mention".`, func(h *Handler) any { return &h.Names }, checkNames, nil},
-		{"quote", "true: an answer shows the message that it is for.", func(h *Handler) any { return &h.Quote }, nil, nil},
-		{"silent", "true: answers notify nobody.", func(h *Handler) any { return &h.Silent }, nil, nil},
-		{"ack", `An emoji that a message has while it is worked on, such as "👀"; "": none.`, func(h *Handler) any { return &h.Ack }, checkAck, nil},
-		{"on_error", `What the room is told when there is no answer because of an error; "": nothing.`, func(h *Handler) any { return &h.OnError }, nil, nil},
-		{"timeout", `How long one message may take: "30s", "5m"; from 100ms to 24h.`, func(h *Handler) any { return &h.Timeout }, checkTimeout, nil},
-		{"at_once", "How many messages, of different rooms, are worked on at once: 1 to 64.", func(h *Handler) any { return &h.AtOnce }, func(h *Handler, at *reporter) { between(h.AtOnce, at, 1, 64) }, nil},
-		{"queue", "How many messages of one room can wait: 1 to 10000.", func(h *Handler) any { return &h.Queue }, func(h *Handler, at *reporter) { between(h.Queue, at, 1, 10000) }, nil},
-		{"attachments", `What it gets of a shared file: "link", or "file": its content, for which Perch needs the app token.`, func(h *Handler) any { return &h.Files }, func(h *Handler, at *reporter) { oneOf(h.Files, at, FileLink, FileCopy) }, []string{Exec, HTTP, LLM}},
-
-		{"url", "Where messages are posted to.", func(h *Handler) any { return &h.URL }, checkHandlerURL, []string{HTTP, Relay}},
-
-		{"base_url", `The server's address, with /v1: "http://127.0.0.1:11434/v1" for Ollama. Its key is the secret handler_token.`, func(h *Handler) any { return &h.BaseURL }, checkModelServer, []string{LLM}},
-		{"model", "The model's name, as the server has it.", func(h *Handler) any { return &h.Model }, checkModel, []string{LLM}},
-		{"system_prompt", "What the model is told before each conversation.", func(h *Handler) any { return &h.SystemPrompt }, nil, []string{LLM}},
-		{"temperature", "0 to 2; negative: the server's own.", func(h *Handler) any { return &h.Temperature }, checkTemperature, []string{LLM}},
-		{"history", "How many earlier messages and answers of a room the model is shown: 0 to 1000.", func(h *Handler) any { return &h.History }, func(h *Handler, at *reporter) { between(h.History, at, 0, 1000) }, []string{LLM}},
-		{"max_tokens", "The longest answer, in tokens; 0: the server's own.", func(h *Handler) any { return &h.MaxTokens }, func(h *Handler, at *reporter) { between(h.MaxTokens, at, 0, 1_000_000) }, []string{LLM}},
-
-		// The last one, because it can be tables.
-		{"command", commandComment, func(h *Handler) any { return &commandValue{h} }, checkCommand, []string{Commands, Exec}},
-	}
+// known reports whether there is a handler of that kind.
+func known(kind string) bool {
+	return slices.ContainsFunc(handlerChoices("kind"), func(c Choice) bool { return c.Value == kind })
 }
-
-// What stands above the key "command", for Exec and for Commands.
-const (
-	commandComment     = "The program and its arguments: a whole path, one that counts from this folder (./bot.py), or a name in PATH."
-	ownCommandsComment = `Commands of your own, each like this:
-[[handler.command]]
-name = "wifi"
-help = "how to get online"
-reply = "The password is on the fridge, {author}."
-Filled in are {text}, {author}, {author_id}, {room}, {date} and {time}.`
-)
-
-func checkKind(h *Handler, at *reporter) { oneOf(h.Kind, at, kinds()...) }
-
-func checkTrigger(h *Handler, at *reporter) { oneOf(h.Trigger, at, "", OnAll, OnPrefix, OnMention) }
 
 // checkWord checks a text that is looked for in messages.
 func checkWord(word string, most int, at *reporter) bool {
@@ -285,6 +243,54 @@ func checkProgram(h *Handler, at *reporter) {
 	}
 }
 
+// SplitCommand returns the words of a line: white space separates them, but
+// not within "…" or '…'. There are no other signs, so that the paths of Windows
+// can be typed. closed is false if a quote does not end.
+func SplitCommand(line string) (words []string, closed bool) {
+	var word strings.Builder
+	var quote rune
+	within := false
+	for _, r := range line {
+		switch {
+		case quote != 0 && r == quote:
+			quote = 0
+		case quote != 0:
+			word.WriteRune(r)
+		case r == '"' || r == '\'':
+			quote, within = r, true
+		case strings.ContainsRune(" \t\r\n", r):
+			if within {
+				words = append(words, word.String())
+				word.Reset()
+			}
+			within = false
+		default:
+			word.WriteRune(r)
+			within = true
+		}
+	}
+	if within {
+		words = append(words, word.String())
+	}
+	return words, quote == 0
+}
+
+// JoinCommand returns a line that SplitCommand splits into words again.
+func JoinCommand(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		switch {
+		case w != "" && !strings.ContainsAny(w, " \t\r\n\"'"):
+			quoted[i] = w
+		case !strings.Contains(w, `"`):
+			quoted[i] = `"` + w + `"`
+		default:
+			quoted[i] = "'" + strings.ReplaceAll(w, "'", `'"'"'`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
+}
+
 // Program returns the path of the program in Command, which a person can run. A
 // relative path with a slash in it counts from dir, the folder of config.toml;
 // a name alone is looked for in PATH.
@@ -308,22 +314,11 @@ func (h Handler) Program(dir string) (string, error) {
 	return path, nil
 }
 
-// roomFields returns the keys of [rooms.<token>].
-func (d *draft) roomFields() []field[Room] {
-	return []field[Room]{
-		{"enabled", "", func(r *Room) any { return &r.Enabled }, nil, nil},
-		{"trigger", "", func(r *Room) any { return &r.Trigger }, d.checkRoomTrigger, nil},
-		{"allowed_users", "", func(r *Room) any { return &r.AllowedUsers }, checkRoomUsers, nil},
-		{"handler", "", func(r *Room) any { return &r.Handler }, d.checkRoomHandler, nil},
-	}
-}
-
-func (d *draft) checkRoomTrigger(r *Room, at *reporter) {
-	h, table := &d.Handler, handlerTable
-	if named := d.handlers[r.Handler]; named != nil {
+func checkRoomTrigger(r *Room, at *reporter) {
+	h, table := &at.of.Handler, handlerTable
+	if named := at.of.handlers[r.Handler]; named != nil {
 		h, table = named, handlersTable+"."+r.Handler
 	}
-	oneOf(r.Trigger, at, "", OnAll, OnPrefix, OnMention)
 	if r.Trigger == OnMention && len(h.Names) == 0 {
 		at.fail(bridge.Say("its handler has no name to be mentioned by: set %s", table+".names"), bridge.Text{})
 	}
@@ -343,7 +338,8 @@ func checkRoomUsers(r *Room, at *reporter) {
 	}
 }
 
-func (d *draft) checkRoomHandler(r *Room, at *reporter) {
+func checkRoomHandler(r *Room, at *reporter) {
+	d := at.of
 	if r.Handler == "" || d.handlers[r.Handler] != nil {
 		return
 	}

@@ -78,8 +78,8 @@ func Import(file string, data []byte) (Imported, error) {
 	// It is not ours. Its table is read as if it were.
 	foreign := &document{tree: map[string]any{}}
 	read := map[string]any{}
-	for _, k := range newDraft(Default()).keys() {
-		if in, last := split(k.name()); in == talkTable {
+	for _, k := range Keys() {
+		if in, last := split(k.Name); in == talkTable {
 			if v, ok := table[last]; ok {
 				read[last] = v
 			}

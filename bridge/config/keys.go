@@ -1,13 +1,12 @@
 package config
 
 import (
-	"bytes"
 	"encoding"
-	"fmt"
 	"maps"
 	"math"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -15,33 +14,59 @@ import (
 	"perch/bridge"
 )
 
-const (
-	talkTable     = "channels_config.nextcloud_talk"
-	baseURL       = talkTable + ".base_url"
-	caFile        = talkTable + ".ca_file"
-	handlerTable  = "handler"
-	handlersTable = "handlers"
-	roomsTable    = "rooms"
-)
+// Key describes one key of config.toml. What reads, checks, suggests, writes,
+// documents and shows a key goes by it: a new one is a field of Config and a
+// row in table.go.
+type Key struct {
+	Name     string      // "webhook.listen"; that of a handler is as in [handler]
+	Label    bridge.Text // what the settings form calls it; zero: the form has other words, or does not show it
+	Help     bridge.Text // what it is for
+	Example  string      // what a form shows in an empty field
+	Choices  []Choice    // all of its values, if it has a list of them
+	Kinds    []string    // of handlers, in which it has an effect; nil: all
+	Required bool        // it has no default
+	Unset    bridge.Text // what an empty field stands for, of a number; zero: it must not be empty
+	Lines    int         // how many lines a form gives it; 0: one
 
-// field is one key of a table of which T is the Go side. The lists of fields
-// are what reading, checking, suggesting and writing go by.
-type field[T any] struct {
-	name    string                   // dotted, from the table
-	comment string                   // above the key in a written file
-	at      func(v *T) any           // points to its value in v
-	check   func(v *T, at *reporter) // normalises and checks its value; can be nil
-	kinds   []string                 // of handlers, in which it has an effect; nil: all
+	Least, Most int // of a whole number, unless both are 0
 }
 
-// key is a field of one table of one configuration.
+// Choice is one of the values of a key.
+type Choice struct {
+	Value string
+	Name  bridge.Text // zero: a form does not offer it
+	About bridge.Text // more about it; can be zero
+}
+
+// row is a Key of a table whose Go side is a T.
+type row[T any] struct {
+	Key
+	at      func(v *T) any           // points to its value in v
+	normal  any                      // its value if nothing is said; nil: the zero value
+	normals map[string]any           // and the kinds of handlers that have another
+	check   func(v *T, at *reporter) // normalises and checks its value; can be nil
+}
+
+// setNormal makes v what it is if nothing is said but the kind of a handler.
+func setNormal[T any](rows []row[T], v *T, kind string) {
+	for _, r := range rows {
+		normal, ok := r.normals[kind]
+		if !ok {
+			normal = r.normal
+		}
+		if normal != nil {
+			reflect.ValueOf(r.at(v)).Elem().Set(reflect.ValueOf(normal))
+		}
+	}
+}
+
+// key is a Key of one table of one configuration.
 type key struct {
+	Key
 	path          toml.Key
-	comment       string
 	value, normal any                // points to it, and to what it is if nothing is said
 	check         func(at *reporter) // can be nil
 	handler       *Handler           // that it is of; can be nil
-	kinds         []string
 }
 
 func (k key) name() string { return k.path.String() }
@@ -55,19 +80,19 @@ func (k key) set() bool {
 }
 
 // idle reports whether the key has no effect in a handler of that kind.
-func (k key) idle() bool { return k.kinds != nil && !slices.Contains(k.kinds, k.handler.Kind) }
+func (k key) idle() bool { return k.Kinds != nil && !slices.Contains(k.Kinds, k.handler.Kind) }
 
 // named reports whether the key is in a table that has a name of the user's.
 func (k key) named() bool { return k.path[0] == handlersTable || k.path[0] == roomsTable }
 
 // draft is a Config whose named tables can be pointed into.
 type draft struct {
-	Config
+	*Config
 	handlers map[string]*Handler
 	rooms    map[string]*Room
 }
 
-func newDraft(c Config) *draft {
+func newDraft(c *Config) *draft {
 	d := &draft{Config: c, handlers: map[string]*Handler{}, rooms: map[string]*Room{}}
 	for name, h := range c.Handlers {
 		d.handlers[name] = &h
@@ -78,90 +103,162 @@ func newDraft(c Config) *draft {
 	return d
 }
 
-// finished returns the Config with the named tables as they are now.
-func (d *draft) finished() Config {
-	c := d.Config
-	c.Handlers, c.Rooms = nil, nil
+// finish puts the named tables as they are now into the Config.
+func (d *draft) finish() {
+	d.Handlers, d.Rooms = nil, nil
 	for name, h := range d.handlers {
-		if c.Handlers == nil {
-			c.Handlers = map[string]Handler{}
+		if d.Handlers == nil {
+			d.Handlers = map[string]Handler{}
 		}
-		c.Handlers[name] = *h
+		d.Handlers[name] = *h
 	}
 	for token, r := range d.rooms {
-		if c.Rooms == nil {
-			c.Rooms = map[string]Room{}
+		if d.Rooms == nil {
+			d.Rooms = map[string]Room{}
 		}
-		c.Rooms[token] = *r
+		d.Rooms[token] = *r
 	}
-	return c
 }
 
 // keys returns every key that d has, in the order in which they are written.
 func (d *draft) keys() []key {
-	normal := Default()
-	keys := bind(nil, configFields(), &d.Config, &normal)
+	normal, room := Default(), defaultRoom()
+	keys := bind(nil, configRows(), d.Config, &normal)
 	keys = append(keys, handlerKeys(toml.Key{handlerTable}, &d.Handler)...)
 	for _, name := range slices.Sorted(maps.Keys(d.handlers)) {
 		keys = append(keys, handlerKeys(toml.Key{handlersTable, name}, d.handlers[name])...)
 	}
 	for _, token := range slices.Sorted(maps.Keys(d.rooms)) {
-		keys = append(keys, bind(toml.Key{roomsTable, token}, d.roomFields(), d.rooms[token], &Room{Enabled: true})...)
+		keys = append(keys, bind(toml.Key{roomsTable, token}, roomRows(), d.rooms[token], &room)...)
 	}
 	return keys
 }
 
 func handlerKeys(table toml.Key, h *Handler) []key {
 	normal := DefaultHandler(h.Kind)
-	keys := bind(table, handlerFields(), h, &normal)
+	keys := bind(table, handlerRows(), h, &normal)
 	for i := range keys {
-		keys[i].handler = h
-		if _, ok := keys[i].value.(*commandValue); ok && h.Kind == Commands {
-			keys[i].comment = ownCommandsComment
-		}
+		keys[i].Name, keys[i].handler = handlerTable+"."+keys[i].Name, h
 	}
 	return keys
 }
 
-func bind[T any](table toml.Key, fields []field[T], value, normal *T) []key {
-	keys := make([]key, len(fields))
-	for i, f := range fields {
+func bind[T any](table toml.Key, rows []row[T], value, normal *T) []key {
+	keys := make([]key, len(rows))
+	for i, r := range rows {
 		keys[i] = key{
-			path: slices.Concat(table, strings.Split(f.name, ".")), comment: f.comment,
-			value: f.at(value), normal: f.at(normal), kinds: f.kinds,
+			Key: r.Key, path: slices.Concat(table, strings.Split(r.Name, ".")),
+			value: r.at(value), normal: r.at(normal),
 		}
-		if f.check != nil {
-			keys[i].check = func(at *reporter) { f.check(value, at) }
+		if r.check != nil {
+			keys[i].check = func(at *reporter) { r.check(value, at) }
 		}
 	}
 	return keys
 }
 
-// configFields returns the keys outside of handlers and rooms.
-func configFields() []field[Config] {
-	return []field[Config]{
-		{"version", "The form of this file. Perch writes it.", func(c *Config) any { return &c.Version }, nil, nil},
-
-		{baseURL, "The address of your Nextcloud, as in the browser. Required.", func(c *Config) any { return &c.Talk.BaseURL }, checkBaseURL, nil},
-		{talkTable + ".allowed_users", `Who is answered: user ids; "guests/<id>" for a guest; "*" for everybody; [] for nobody.`, func(c *Config) any { return &c.Talk.AllowedUsers }, checkAllowedUsers, nil},
-		{talkTable + ".reply_as", `"bot": with the webhook secret; "user": as the user whose app token Perch has.`, func(c *Config) any { return &c.Talk.ReplyAs }, checkReplyAs, nil},
-		{caFile, "PEM file of a private CA or a self-signed certificate. A relative path counts from this folder.", func(c *Config) any { return &c.Talk.CAFile }, nil, nil},
-
-		{"webhook.listen", "Where Perch listens: host:port.", func(c *Config) any { return &c.Webhook.Listen }, checkListen, nil},
-		{"webhook.path", "The path that Talk posts to.", func(c *Config) any { return &c.Webhook.Path }, checkPath, nil},
-		{"webhook.require_signature", "false only for an old server with a custom webhook: then anybody can send messages.", func(c *Config) any { return &c.Webhook.RequireSignature }, checkSignature, nil},
-		{"webhook.public_url", "Where Nextcloud reaches Perch, if you know it. Can be empty.", func(c *Config) any { return &c.Webhook.PublicURL }, checkPublicURL, nil},
-
-		{"tunnel.mode", `The way in through Cloudflare: "off"; "quick": to try, without an account; "named": yours, with the secret tunnel_token.`, func(c *Config) any { return &c.Tunnel.Mode }, checkMode, nil},
-		{"tunnel.hostname", `The public host name of a named tunnel, such as "bot.example.com".`, func(c *Config) any { return &c.Tunnel.Hostname }, checkHostname, nil},
-		{"tunnel.protocol", `"auto", "quic" (UDP) or "http2" (TCP).`, func(c *Config) any { return &c.Tunnel.Protocol }, checkProtocol, nil},
-
-		{"journal.keep", `How long messages and events are kept: "30d", "12h", "90m"; from 1h to 3650d.`, func(c *Config) any { return &c.Journal.Keep }, checkKeep, nil},
-		{"journal.store_text", "false: forget the text of a message when it is done with.", func(c *Config) any { return &c.Journal.StoreText }, nil, nil},
-
-		{"window.language", `"en", "fr" or "de"; "": the system's.`, func(c *Config) any { return &c.Window.Language }, checkLanguage, nil},
-		{"window.on_close", `What closing the window does: "hide" it, or "quit" Perch.`, func(c *Config) any { return &c.Window.OnClose }, checkOnClose, nil},
+// Keys returns every key but those of handlers and rooms with a name, in the
+// order in which they are written.
+func Keys() []Key {
+	c := Default()
+	var keys []Key
+	for _, k := range newDraft(&c).keys() {
+		keys = append(keys, k.Key)
 	}
+	return keys
+}
+
+// find returns one of Keys; ok is false if there is none by that name.
+func (c *Config) find(name string) (k key, ok bool) {
+	keys := newDraft(c).keys()
+	i := slices.IndexFunc(keys, func(k key) bool { return k.Name == name && !k.named() })
+	if i < 0 {
+		return key{}, false
+	}
+	return keys[i], true
+}
+
+// Text returns the value of one of Keys as a form shows it: a list with commas,
+// a program as a line, "true" or "false"; empty for what Key.Unset says.
+func (c *Config) Text(name string) string {
+	k, ok := c.find(name)
+	if !ok {
+		return ""
+	}
+	if !k.Unset.IsZero() && !k.set() {
+		return ""
+	}
+	switch p := k.value.(type) {
+	case *commandValue:
+		return JoinCommand(p.Command)
+	case *[]string:
+		return strings.Join(*p, ", ")
+	case *float64:
+		return strconv.FormatFloat(*p, 'f', -1, 64)
+	case encoding.TextMarshaler:
+		text, _ := p.MarshalText()
+		return string(text)
+	default:
+		v := reflect.ValueOf(p).Elem()
+		switch v.Kind() {
+		case reflect.Bool:
+			return strconv.FormatBool(v.Bool())
+		case reflect.Int:
+			return strconv.FormatInt(v.Int(), 10)
+		default:
+			return v.String()
+		}
+	}
+}
+
+// SetText takes over what somebody typed as the value of one of Keys, as Text
+// returns it. It says what is wrong if that cannot be read; then the value
+// stays as it is. Validate says whether the value is right.
+func (c *Config) SetText(name, text string) (wrong bridge.Text) {
+	k, ok := c.find(name)
+	if !ok {
+		return bridge.Say("unknown key")
+	}
+	trimmed := strings.TrimSpace(text)
+	if !k.Unset.IsZero() && trimmed == "" {
+		reflect.ValueOf(k.value).Elem().Set(reflect.ValueOf(k.normal).Elem())
+		return bridge.Text{}
+	}
+	var v any = text
+	switch p := k.value.(type) {
+	case *commandValue:
+		words, closed := SplitCommand(text)
+		if !closed {
+			return bridge.Say("has a quote that does not end")
+		}
+		p.Command = words
+		return bridge.Text{}
+	case *[]string:
+		*p = nil
+		for part := range strings.SplitSeq(text, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				*p = append(*p, part)
+			}
+		}
+		return bridge.Text{}
+	case *bool:
+		v = text == "true"
+	case *int:
+		n, err := strconv.ParseInt(trimmed, 10, 64)
+		if err != nil {
+			return bridge.Say("must be a whole number")
+		}
+		v = n
+	case *float64:
+		n, err := strconv.ParseFloat(strings.ReplaceAll(trimmed, ",", "."), 64)
+		if err != nil {
+			return bridge.Say("must be a number")
+		}
+		v = n
+	case encoding.TextUnmarshaler:
+		v = strings.ReplaceAll(trimmed, " ", "")
+	}
+	return read(k.value, v)
 }
 
 // split returns the table and the last part of a key.
@@ -172,94 +269,9 @@ func split(name string) (table, last string) {
 	return "", name
 }
 
-// Bytes returns c as a config.toml with a comment above each key. Of the named
-// handlers and rooms it has what they differ in. Parse reads it back as the
-// same Config.
-func (c Config) Bytes() ([]byte, error) {
-	var b bytes.Buffer
-	b.WriteString("# Settings of Perch. Secrets are not kept here: see \"perch secret --help\".\n\n")
-	table, kind := toml.Key{}, ""
-	for _, k := range newDraft(c).keys() {
-		if in := k.path[:len(k.path)-1]; !slices.Equal(in, table) {
-			b.WriteString("\n")
-			if k.named() && in[0] != kind {
-				kind = in[0]
-				b.WriteString(map[string]string{
-					handlersTable: "# Handlers for some rooms, with the same keys.\n",
-					roomsTable:    "# What differs in single conversations: enabled, trigger, allowed_users, handler.\n",
-				}[kind])
-			}
-			table = in
-			b.WriteString("[" + table.String() + "]\n")
-		}
-		last := k.path[len(k.path)-1]
-		if (k.named() || k.idle()) && !k.set() && (last != "kind" || k.handler == nil) {
-			continue
-		}
-		if !k.named() {
-			b.WriteString("# " + strings.ReplaceAll(k.comment, "\n", "\n# ") + "\n")
-		}
-		if err := k.write(&b, last); err != nil {
-			return nil, &bridge.Error{
-				Code: bridge.CodeInternal, Text: bridge.Say("the setting %s cannot be written", k.name()), Cause: err,
-			}
-		}
-	}
-	return b.Bytes(), nil
-}
-
-// write writes the value of k under the given name.
-func (k key) write(b *bytes.Buffer, name string) error {
-	switch v := k.value.(type) {
-	case *commandValue:
-		return v.write(b, k.path)
-	case *string:
-		if strings.Contains(*v, "\n") {
-			b.WriteString(name + " = " + multiline(*v) + "\n")
-			return nil
-		}
-	case *[]string:
-		if *v == nil {
-			b.WriteString(name + " = []\n")
-			return nil
-		}
-	}
-	return toml.NewEncoder(b).Encode(map[string]any{name: k.value})
-}
-
-// multiline returns s as a TOML string over several lines.
-func multiline(s string) string {
-	var b strings.Builder
-	quotes := 0
-	for _, r := range s {
-		switch {
-		case r == '"' && quotes == 2:
-			b.WriteString(`\"`)
-			quotes = 0
-			continue
-		case r == '\\':
-			b.WriteString(`\\`)
-		case r < ' ' && r != '\n' && r != '\t', r == 0x7f:
-			fmt.Fprintf(&b, `\u%04X`, r)
-		default:
-			b.WriteRune(r)
-		}
-		if quotes++; r != '"' {
-			quotes = 0
-		}
-	}
-	return "\"\"\"\n" + b.String() + "\"\"\""
-}
-
 // read sets the value at p to v. It returns what v must be if it is not that.
 func read(p, v any) (wrong bridge.Text) {
 	switch p := p.(type) {
-	case *int:
-		n, ok := v.(int64)
-		if !ok || int64(int(n)) != n {
-			return bridge.Say("must be a whole number, without quotes")
-		}
-		*p = int(n)
 	case *float64:
 		n, ok := v.(float64)
 		if whole, isWhole := v.(int64); isWhole {
@@ -269,37 +281,41 @@ func read(p, v any) (wrong bridge.Text) {
 			return bridge.Say("must be a number, without quotes")
 		}
 		*p = n
-	case *bool:
-		b, ok := v.(bool)
-		if !ok {
-			return bridge.Say("must be true or false, without quotes")
-		}
-		*p = b
-	case *string:
-		s, ok := v.(string)
-		if !ok {
-			return bridge.Say("must be a string, in quotes")
-		}
-		*p = s
-	case *ReplyAs:
-		return read((*string)(p), v)
-	case *TunnelMode:
-		return read((*string)(p), v)
-	case *Trigger:
-		return read((*string)(p), v)
-	case *Files:
-		return read((*string)(p), v)
+		return bridge.Text{}
 	case *[]string:
 		list, ok := stringList(v)
 		if !ok {
 			return bridge.Say("must be a list of strings, such as %s", `["alice", "bob"]`)
 		}
 		*p = list
+		return bridge.Text{}
 	case encoding.TextUnmarshaler:
 		s, _ := v.(string) // An empty text is refused.
 		if err := p.UnmarshalText([]byte(s)); err != nil {
 			return bridge.TextOf(err)
 		}
+		return bridge.Text{}
+	}
+	to := reflect.ValueOf(p).Elem()
+	switch to.Kind() {
+	case reflect.Int:
+		n, ok := v.(int64)
+		if !ok || int64(int(n)) != n {
+			return bridge.Say("must be a whole number, without quotes")
+		}
+		to.SetInt(n)
+	case reflect.Bool:
+		b, ok := v.(bool)
+		if !ok {
+			return bridge.Say("must be true or false, without quotes")
+		}
+		to.SetBool(b)
+	default:
+		s, ok := v.(string)
+		if !ok {
+			return bridge.Say("must be a string, in quotes")
+		}
+		to.SetString(s)
 	}
 	return bridge.Text{}
 }

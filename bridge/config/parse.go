@@ -90,9 +90,7 @@ func parse(file string, data []byte, steps []func(tree map[string]any)) (Config,
 // does. The error is an *InvalidError.
 func (c *Config) Validate() (warnings []Problem, err error) {
 	at := &reporter{}
-	d := newDraft(*c)
-	at.checkAll(d, nil)
-	*c = d.finished()
+	at.checkAll(newDraft(c), nil)
 	return at.warnings, at.err()
 }
 
@@ -243,13 +241,14 @@ func (d *document) config(at *reporter) Config {
 	}
 	d.strangers(d.tree, nil, keys, at)
 	at.checkAll(c, bad)
-	return c.finished()
+	return *c.Config
 }
 
 // draft returns what is not said, with the named tables that the tree has. What
 // a handler does not say depends on its kind.
 func (d *document) draft() *draft {
-	c := newDraft(Default())
+	normal := Default()
+	c := newDraft(&normal)
 	c.Handler = DefaultHandler(kindOf(d.tree[handlerTable]))
 	handlers, _ := d.tree[handlersTable].(map[string]any)
 	for name, table := range handlers {
@@ -258,7 +257,8 @@ func (d *document) draft() *draft {
 	}
 	rooms, _ := d.tree[roomsTable].(map[string]any)
 	for token := range rooms {
-		c.rooms[token] = &Room{Enabled: true}
+		room := defaultRoom()
+		c.rooms[token] = &room
 	}
 	return c
 }
@@ -266,7 +266,7 @@ func (d *document) draft() *draft {
 // kindOf returns the kind that a handler's table says.
 func kindOf(table any) string {
 	t, _ := table.(map[string]any)
-	if kind, ok := t["kind"].(string); ok && slices.Contains(kinds(), kind) {
+	if kind, ok := t["kind"].(string); ok && known(kind) {
 		return kind
 	}
 	return Commands
@@ -328,6 +328,7 @@ type reporter struct {
 	file             string
 	line             func(key string) int // nil: nothing is known of lines
 	key              string
+	of               *draft // that is checked
 	errors, warnings []Problem
 }
 
@@ -360,20 +361,25 @@ func (r *reporter) warn(text, hint bridge.Text) {
 	r.warnings = append(r.warnings, r.problem(text, hint))
 }
 
-// checkAll runs the check of every key but those in skip.
+// checkAll runs the check of every key but those in skip, and finishes d.
 func (r *reporter) checkAll(d *draft, skip map[string]bool) {
+	r.of = d
 	for _, k := range d.keys() {
 		r.key = k.name()
 		switch {
 		case skip[r.key]:
-		case k.idle() && !slices.Contains(kinds(), k.handler.Kind): // Nobody knows what is of use.
+		case k.idle() && !known(k.handler.Kind): // Nobody knows what is of use.
 		case k.idle() && k.set():
 			r.warn(bridge.Say("has no effect with %s", "kind = "+strconv.Quote(k.handler.Kind)), bridge.Text{})
-		case !k.idle() && k.check != nil:
-			k.check(r)
+		case !k.idle():
+			k.checkValue(r)
+			if k.check != nil {
+				k.check(r)
+			}
 		}
 	}
 	d.checkNamed(r)
+	d.finish()
 }
 
 // syntax reports what is not TOML. What the parser says is kept back where it

@@ -130,7 +130,7 @@ func TestParseNamesEveryProblem(t *testing.T) {
 		{"key twice", head + "base_url = \"x\"\n", `c.toml:4: channels_config.nextcloud_talk.base_url: not valid TOML: Key 'channels_config.nextcloud_talk.base_url' has already been defined.`},
 		{"not TOML beside a secret", head + "app_token = 12345_\n", `c.toml:4: not valid TOML; strings need quotes`},
 		{"not text", "\xff\xfe\x00", `c.toml:1: not valid TOML: files cannot contain NULL bytes; probably using UTF-16; TOML files must be UTF-8`},
-		{"reply_as", head + "reply_as = \"me\"\n", `c.toml:4: channels_config.nextcloud_talk.reply_as: must be "bot" or "user"`},
+		{"reply_as", head + "reply_as = \"me\"\n", `c.toml:4: channels_config.nextcloud_talk.reply_as: must be one of "bot", "user"`},
 		{"kind", head + "[handler]\nkind = \"ollama\"\nmodel = \"x\"\n", `c.toml:5: handler.kind: must be one of "commands", "exec", "http", "llm", "relay"`},
 		{"secret of the tunnel", head + "[tunnel]\ntoken = \"hunter2\"\n", `c.toml:5: tunnel.token: secrets do not live in files`},
 		{"secret of a handler", head + "[handlers.house]\nkind = \"http\"\nurl = \"http://house\"\napi_key = \"hunter2\"\n", `c.toml:7: handlers.house.api_key: secrets do not live in files`},

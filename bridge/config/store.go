@@ -43,7 +43,7 @@ func Load(path string) (c Config, warnings []Problem, err error) {
 	if _, err := c.Talk.CertPool(filepath.Dir(path)); err != nil {
 		at.fail(bridge.TextOf(err), bridge.HintOf(err))
 	}
-	for _, k := range newDraft(c).keys() {
+	for _, k := range newDraft(&c).keys() {
 		if _, ok := k.value.(*commandValue); !ok || k.handler.Kind != Exec {
 			continue
 		}

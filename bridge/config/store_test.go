@@ -82,14 +82,7 @@ func TestSaveCommentsEveryKey(t *testing.T) {
 
 // Named handlers and rooms are written short; see testdata/written_full.toml.
 func TestSaveWritesWhatDiffers(t *testing.T) {
-	data, err := os.ReadFile("testdata/full.toml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	full, _, err := Parse("full.toml", data)
-	if err != nil {
-		t.Fatal(err)
-	}
+	full := readFull(t)
 	wantGolden(t, "written_full.toml", full)
 	written, err := full.Bytes()
 	if err != nil {
@@ -104,25 +97,26 @@ func TestSaveWritesWhatDiffers(t *testing.T) {
 	}
 }
 
+func readFull(t *testing.T) Config {
+	t.Helper()
+	data, err := os.ReadFile("testdata/full.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full, _, err := Parse("full.toml", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return full
+}
+
 func wantGolden(t *testing.T, name string, c Config) {
 	t.Helper()
 	got, err := c.Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden := filepath.Join("testdata", name)
-	if os.Getenv("PERCH_GOLDEN") == "update" {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("written (-want +got):\n%s", diff)
-	}
+	wantFile(t, filepath.Join("testdata", name), got)
 }
 
 func TestSaveReplacesInOneStep(t *testing.T) {
