@@ -61,8 +61,8 @@ fuzz: modules ## Fuzz every parser for FUZZ=10s each
 		done; \
 	done
 
-bench: modules ## Measure acknowledgements, start and rest beside a bare server
-	go test -run '^$$' -bench . -benchtime 7x -timeout 30m ./bridge/app ./tunnel
+bench: modules ## Measure acknowledgements, start, rest, and what an account costs its server
+	go test -run '^$$' -bench . -benchtime 7x -timeout 30m ./bridge/app ./bridge/receive ./tunnel
 
 golden: ## Rewrite the golden files of the tests
 	PERCH_GOLDEN=update go test ./...

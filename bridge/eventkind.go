@@ -42,6 +42,11 @@ const (
 	EventServerAsked     EventKind = "server-asked"     // for its capabilities
 	EventMissedFetched   EventKind = "missed-fetched"   // messages that no webhook brought
 	EventMissedFailed    EventKind = "missed-failed"    // they could not be fetched, or not be handed on
+	EventInvited         EventKind = "invited"          // the account was added to a conversation
+	EventTooOld          EventKind = "too-old"          // messages came too late to be answered
+	EventLoggedOut       EventKind = "logged-out"       // the server refuses the account
+	EventServerLost      EventKind = "server-lost"      // what is said there cannot be read for now
+	EventServerFound     EventKind = "server-found"     // it can be read again
 	EventWoke            EventKind = "woke"             // from sleep, or in another network
 	EventTunnel          EventKind = "tunnel"           // its state changed
 	EventJournalDamaged  EventKind = "journal-damaged"  // and replaced
