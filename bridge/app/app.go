@@ -261,23 +261,9 @@ func (a *App) intake(j pipeline.Journal) *pipeline.Intake {
 // serve begins to answer on l.
 func (a *App) serve(l *listener) {
 	handler := webhook.NewHandler(webhook.Options{
-		Settings: func() webhook.Settings { return a.current.Load().webhook() },
-		Verify:   talk.Verify,
-		Sign:     talk.Sign,
+		Source:   receivers{a, noter{a, a.intake(a.journal)}},
 		Instance: a.instance,
-		Decode: func(r webhook.Request) (bridge.Message, error) {
-			current := a.current.Load()
-			m, err := talk.Decode(r.Body, talk.Origin{
-				Server: current.config.Talk.BaseURL,
-				Nonce:  r.Random, Backend: r.Backend, ReceivedAt: r.ReceivedAt,
-			})
-			if current.relays {
-				m.Webhook = &bridge.Webhook{Header: r.Header, Body: r.Body}
-			}
-			return m, err
-		},
-		Intake: noter{a, a.intake(a.journal)},
-		Sink:   a.Bus,
+		Sink:     a.Bus,
 	})
 	a.Bus.Publish(bridge.Event{
 		Stage: bridge.StageApp,

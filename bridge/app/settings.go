@@ -17,7 +17,6 @@ import (
 	"perch/bridge/handler"
 	"perch/bridge/pipeline"
 	"perch/bridge/talk"
-	"perch/bridge/webhook"
 )
 
 // retrySecrets is how soon secrets are asked for again when the keychain did
@@ -37,14 +36,6 @@ type settings struct {
 	router      *handler.Router
 	retire      context.CancelFunc // ends what waits with these settings
 	relays      bool               // webhooks are kept as they came
-}
-
-func (s *settings) webhook() webhook.Settings {
-	return webhook.Settings{
-		Path:             s.config.Webhook.Path,
-		Secret:           s.secret,
-		RequireSignature: s.config.Webhook.RequireSignature,
-	}
 }
 
 // access returns who is answered in a conversation.

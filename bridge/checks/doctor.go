@@ -417,18 +417,13 @@ func (s *session) selfURL(cfg config.Config) string {
 // would be if nobody listened.
 func (s *session) serve(ctx context.Context, ln net.Listener, cfg config.Config) {
 	quiet := slog.New(slog.DiscardHandler)
-	key := sync.OnceValue(func() bridge.Secret { return s.key(context.WithoutCancel(ctx), bridge.WebhookSecret) })
 	handler := webhook.NewHandler(webhook.Options{
-		Settings: func() webhook.Settings {
-			return webhook.Settings{Path: cfg.Webhook.Path, Secret: key(), RequireSignature: true}
+		Source: standIn{
+			path: cfg.Webhook.Path,
+			key:  sync.OnceValue(func() bridge.Secret { return s.key(context.WithoutCancel(ctx), bridge.WebhookSecret) }),
 		},
-		Verify:   talk.Verify,
-		Sign:     talk.Sign,
 		Instance: s.instance,
-		Decode: func(webhook.Request) (bridge.Message, error) {
-			return bridge.Message{}, &bridge.Error{Code: bridge.CodeUnavailable, Text: bridge.Say("Perch is not running")}
-		},
-		Sink: &eventlog.Bus{}, // nobody listens
+		Sink:     &eventlog.Bus{}, // nobody listens
 	})
 	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan struct{})
@@ -439,6 +434,31 @@ func (s *session) serve(ctx context.Context, ln net.Listener, cfg config.Config)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stop = func() { cancel(); <-served }
+}
+
+// standIn receives webhooks while Perch does not run: it answers self-checks
+// and refuses all else. It implements webhook.Source and webhook.Receiver.
+type standIn struct {
+	path string
+	key  func() bridge.Secret
+}
+
+func (s standIn) Current() webhook.Receiver { return s }
+
+func (s standIn) Settings() webhook.Settings {
+	return webhook.Settings{Path: s.path, HasSecret: !s.key().IsZero(), RequireSignature: true}
+}
+
+func (s standIn) Verify(random string, body []byte, signature string) bool {
+	return talk.Verify(s.key(), random, body, signature)
+}
+
+func (s standIn) Sign(random, body string) string { return talk.Sign(s.key(), random, body) }
+
+func (s standIn) Decode(webhook.Request) (bridge.Message, error) { return bridge.Message{}, nil }
+
+func (s standIn) Accept(context.Context, bridge.Message) error {
+	return &bridge.Error{Code: bridge.CodeUnavailable, Text: bridge.Say("Perch is not running")}
 }
 
 func (s *session) selfPost(ctx context.Context) bridge.Result {

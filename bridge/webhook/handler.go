@@ -36,11 +36,10 @@ const (
 	acceptTimeout = 10 * time.Second
 )
 
-// Settings are what of the configuration decides about a request. They can
-// change between two requests.
+// Settings are what of the configuration decides about a request.
 type Settings struct {
 	Path             string // of the webhook: "/nextcloud-talk"
-	Secret           bridge.Secret
+	HasSecret        bool   // else no signature is right
 	RequireSignature bool
 }
 
@@ -53,20 +52,35 @@ type Request struct {
 	ReceivedAt time.Time
 }
 
+// Source says who receives webhooks now. It is asked once for each request, so
+// that one state of the settings decides everything about it.
+type Source interface {
+	Current() Receiver
+}
+
+// Receiver receives a webhook with the settings of one moment.
+type Receiver interface {
+	Settings() Settings
+	// Verify reports whether signature is that of random followed by body.
+	Verify(random string, body []byte, signature string) bool
+	// Sign returns what Verify accepts. It proves to a self-check who answers.
+	Sign(random, body string) string
+	// Decode returns what the webhook says. An error means that the payload is bad.
+	Decode(Request) (bridge.Message, error)
+	// Accept returns once m is durable or needs no keeping.
+	Accept(ctx context.Context, m bridge.Message) error
+}
+
 // Options are the parts that a handler works with. All are needed.
 type Options struct {
-	Settings func() Settings
-	Verify   func(secret bridge.Secret, random string, body []byte, signature string) bool
-	Sign     func(secret bridge.Secret, random, body string) string // what Verify verifies; for self-checks
-	Instance string                                                 // tells this process from any other; for self-checks
-	Decode   func(Request) (bridge.Message, error)                  // its errors mean that the payload is bad
-	Intake   bridge.Intake
+	Source   Source
+	Instance string // tells this process from any other; for self-checks
 	Sink     bridge.EventSink
 }
 
 // NewHandler returns the handler of the webhook's path and of GET /healthz.
 //
-// A webhook is answered with 200 when Intake has accepted it, and with 400, 401,
+// A webhook is answered with 200 when the receiver has accepted it, and with 400, 401,
 // 404, 405, 413, 429 or 503 else. Talk takes all but 200 for a failure, and
 // never sends again.
 func NewHandler(o Options) http.Handler {
@@ -85,15 +99,15 @@ type handler struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	settings := h.Settings()
+	receiver := h.Source.Current()
 	switch r.URL.Path {
-	case settings.Path:
+	case receiver.Settings().Path:
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
 			http.Error(w, "This address takes webhooks of Nextcloud Talk, by POST only.", http.StatusMethodNotAllowed)
 			return
 		}
-		h.receive(w, r, settings)
+		h.receive(w, r, receiver)
 	case "/healthz":
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", http.MethodGet)
@@ -106,7 +120,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *handler) receive(w http.ResponseWriter, r *http.Request, settings Settings) {
+func (h *handler) receive(w http.ResponseWriter, r *http.Request, receiver Receiver) {
+	settings := receiver.Settings()
 	req := Request{
 		Header:     r.Header,
 		Random:     r.Header.Get(HeaderRandom),
@@ -116,7 +131,7 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request, settings Setti
 	signature := r.Header.Get(HeaderSignature)
 	if settings.RequireSignature {
 		switch {
-		case settings.Secret.IsZero():
+		case !settings.HasSecret:
 			h.refuse(w, r, http.StatusServiceUnavailable, slog.LevelError, errNoSecret())
 			return
 		case req.Random == "" || signature == "":
@@ -131,28 +146,28 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request, settings Setti
 		return
 	}
 	req.Body, err = readBody(w, r)
-	valid := err == nil && (!settings.RequireSignature || h.Verify(settings.Secret, req.Random, req.Body, signature))
+	valid := err == nil && (!settings.RequireSignature || receiver.Verify(req.Random, req.Body, signature))
 	release()
 	switch {
 	case err != nil:
 		h.refuse(w, r, statusOf(err), slog.LevelWarn, err)
 		return
 	case isSelfCheck(req.Body):
-		h.answerSelfCheck(w, r, settings, req, signature)
+		h.answerSelfCheck(w, r, receiver, req, signature)
 		return
 	case !valid:
 		h.refuseSignature(w, r)
 		return
 	}
 
-	m, err := h.Decode(req)
+	m, err := receiver.Decode(req)
 	if err != nil {
 		h.refuse(w, r, http.StatusBadRequest, slog.LevelWarn, err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), acceptTimeout)
 	defer cancel()
-	if err := h.Intake.Accept(ctx, m); err != nil {
+	if err := receiver.Accept(ctx, m); err != nil {
 		h.refuse(w, r, http.StatusServiceUnavailable, slog.LevelError, err)
 		return
 	}

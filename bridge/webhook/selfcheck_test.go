@@ -16,18 +16,10 @@ import (
 	"perch/bridge/webhook"
 )
 
-// own is a fixture that answers self-checks, behind a real port.
-func own(t *testing.T, f *fixture, instance string) (url string) {
+// listen puts a handler behind a real port and returns the webhook's address.
+func listen(t *testing.T, h http.Handler) (url string) {
 	t.Helper()
-	server := httptest.NewServer(webhook.NewHandler(webhook.Options{
-		Settings: func() webhook.Settings { return f.settings },
-		Verify:   talk.Verify, Sign: talk.Sign, Instance: instance,
-		Decode: func(r webhook.Request) (bridge.Message, error) {
-			f.decoded++
-			return talk.Decode(r.Body, talk.Origin{})
-		},
-		Intake: f, Sink: f,
-	}))
+	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
 	return server.URL + "/nextcloud-talk"
 }
@@ -48,7 +40,7 @@ func TestSelfCheck(t *testing.T) {
 	for _, required := range []bool{true, false} {
 		f := newFixture()
 		f.settings.RequireSignature = required
-		url := own(t, f, "this-process")
+		url := listen(t, f.handler)
 		answer, err := probe(t).Ask(t.Context(), url, false)
 		if err != nil || answer.Instance != "this-process" || answer.Status != http.StatusOK {
 			t.Errorf("%+v, error %v", answer, err)
@@ -67,10 +59,6 @@ func TestSelfCheck(t *testing.T) {
 // signature is wrong.
 func TestSelfCheckTellsStrangersNothing(t *testing.T) {
 	f := newFixture()
-	f.handler = webhook.NewHandler(webhook.Options{
-		Settings: func() webhook.Settings { return f.settings },
-		Verify:   talk.Verify, Sign: talk.Sign, Instance: "this-process", Intake: f, Sink: f,
-	})
 	for name, test := range map[string]struct {
 		change func(r *http.Request)
 		body   string
@@ -101,7 +89,7 @@ func TestSelfCheckTellsStrangersNothing(t *testing.T) {
 			}
 		})
 	}
-	f.settings.Secret = bridge.Secret{}
+	f.settings.HasSecret, f.key = false, ""
 	f.settings.RequireSignature = false
 	if w := f.do(request(selfCheckBody(time.Now()))); w.Code == http.StatusOK {
 		t.Errorf("without a secret it answers %s", w.Body)
@@ -146,20 +134,21 @@ func TestSelfCheckNeedsProof(t *testing.T) {
 
 // A listener that lets tampered posts pass is found out.
 func TestSelfPostFindsAListenerThatBelievesAll(t *testing.T) {
-	f := newFixture()
-	credulous := httptest.NewServer(webhook.NewHandler(webhook.Options{
-		Settings: func() webhook.Settings { return f.settings },
-		Verify:   func(bridge.Secret, string, []byte, string) bool { return true },
-		Sign:     talk.Sign, Instance: "x", Intake: f, Sink: f,
-	}))
-	t.Cleanup(credulous.Close)
-	r := probe(t).DiagnoseSelfPost(t.Context(), credulous.URL+"/nextcloud-talk", true, "config.toml")
+	url := listen(t, webhook.NewHandler(webhook.Options{Source: credulous{newFixture()}, Instance: "x", Sink: newFixture()}))
+	r := probe(t).DiagnoseSelfPost(t.Context(), url, true, "config.toml")
 	if r.Status != bridge.StatusFail || !strings.Contains(r.Seen.String(), "a tampered post was not refused") {
 		t.Errorf("%s: %s", r.Status, r.Seen)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if r := probe(t).DiagnoseSelfPost(ctx, credulous.URL, true, "config.toml"); r.Status != bridge.StatusFail {
+	if r := probe(t).DiagnoseSelfPost(ctx, url, true, "config.toml"); r.Status != bridge.StatusFail {
 		t.Errorf("%s: %s", r.Status, r.Seen)
 	}
 }
+
+// credulous believes every signature.
+type credulous struct{ *fixture }
+
+func (c credulous) Current() webhook.Receiver { return c }
+
+func (credulous) Verify(string, []byte, string) bool { return true }

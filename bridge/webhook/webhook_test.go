@@ -48,6 +48,7 @@ func sign(key string, body []byte) string {
 type fixture struct {
 	mu       sync.Mutex
 	settings webhook.Settings
+	key      string // the secret
 	accepted []bridge.Message
 	err      error // what Accept returns
 	decoded  int
@@ -56,19 +57,27 @@ type fixture struct {
 }
 
 func newFixture() *fixture {
-	f := &fixture{settings: webhook.Settings{Path: "/nextcloud-talk", Secret: bridge.NewSecret(key), RequireSignature: true}}
-	f.handler = webhook.NewHandler(webhook.Options{
-		Settings: func() webhook.Settings { return f.settings },
-		Verify:   talk.Verify,
-		Decode: func(r webhook.Request) (bridge.Message, error) {
-			f.mu.Lock()
-			f.decoded++
-			f.mu.Unlock()
-			return talk.Decode(r.Body, talk.Origin{Server: "https://cloud.example.com", Nonce: r.Random, Backend: r.Backend, ReceivedAt: r.ReceivedAt})
-		},
-		Intake: f, Sink: f,
-	})
+	f := &fixture{settings: webhook.Settings{Path: "/nextcloud-talk", HasSecret: true, RequireSignature: true}, key: key}
+	f.handler = webhook.NewHandler(webhook.Options{Source: f, Instance: "this-process", Sink: f})
 	return f
+}
+
+func (f *fixture) Current() webhook.Receiver  { return f }
+func (f *fixture) Settings() webhook.Settings { return f.settings }
+
+func (f *fixture) Verify(random string, body []byte, signature string) bool {
+	return talk.Verify(bridge.NewSecret(f.key), random, body, signature)
+}
+
+func (f *fixture) Sign(random, body string) string {
+	return talk.Sign(bridge.NewSecret(f.key), random, body)
+}
+
+func (f *fixture) Decode(r webhook.Request) (bridge.Message, error) {
+	f.mu.Lock()
+	f.decoded++
+	f.mu.Unlock()
+	return talk.Decode(r.Body, talk.Origin{Server: "https://cloud.example.com", Nonce: r.Random, Backend: r.Backend, ReceivedAt: r.ReceivedAt})
 }
 
 func (f *fixture) Accept(_ context.Context, m bridge.Message) error {
@@ -131,7 +140,7 @@ func TestAnswers(t *testing.T) {
 			r.Body = io.NopCloser(strings.NewReader(body[:20]))
 		}, nil, 400},
 		{"signed, but no JSON", "nonsense", nil, nil, 400},
-		{"no secret set", body, nil, func(f *fixture) { f.settings.Secret = bridge.Secret{} }, 503},
+		{"no secret set", body, nil, func(f *fixture) { f.settings.HasSecret, f.key = false, "" }, 503},
 		{"signatures off", body, without(webhook.HeaderSignature), func(f *fixture) { f.settings.RequireSignature = false }, 200},
 		{"the inbox cannot be written", body, nil, func(f *fixture) { f.err = errors.New("disk full") }, 503},
 		{"2 MiB", strings.Repeat(" ", 2<<20-len(body)) + body, nil, nil, 200},
@@ -397,5 +406,29 @@ func TestSlowSendersAreCutOff(t *testing.T) {
 	}
 	if bytes.Contains(answer, []byte("200")) {
 		t.Errorf("answered %s", answer)
+	}
+}
+
+// changing is a source whose settings change with each look at them.
+type changing struct {
+	*fixture
+	looks int
+}
+
+func (c *changing) Current() webhook.Receiver {
+	c.looks++
+	c.key = fmt.Sprint("secret ", c.looks)
+	return c.fixture
+}
+
+func TestOneStateOfTheSettingsDecidesAboutARequest(t *testing.T) {
+	source := &changing{fixture: newFixture()}
+	h := webhook.NewHandler(webhook.Options{Source: source, Sink: source})
+	r := request(body)
+	r.Header.Set(webhook.HeaderSignature, sign("secret 1", []byte(body)))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if w.Code != http.StatusOK || source.looks != 1 {
+		t.Errorf("answered %d after %d looks", w.Code, source.looks)
 	}
 }

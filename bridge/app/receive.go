@@ -1,0 +1,54 @@
+package app
+
+import (
+	"context"
+
+	"perch/bridge"
+	"perch/bridge/talk"
+	"perch/bridge/webhook"
+)
+
+// receivers is the webhook.Source of a running bot.
+type receivers struct {
+	app    *App
+	intake bridge.Intake
+}
+
+// Current implements webhook.Source.
+func (r receivers) Current() webhook.Receiver { return receiver{r.app.current.Load(), r.intake} }
+
+// receiver receives one webhook with the settings that were in force when it
+// came. It implements webhook.Receiver.
+type receiver struct {
+	settings *settings
+	intake   bridge.Intake
+}
+
+// Settings implements webhook.Receiver.
+func (r receiver) Settings() webhook.Settings {
+	cfg := r.settings.config.Webhook
+	return webhook.Settings{Path: cfg.Path, HasSecret: !r.settings.secret.IsZero(), RequireSignature: cfg.RequireSignature}
+}
+
+// Verify implements webhook.Receiver.
+func (r receiver) Verify(random string, body []byte, signature string) bool {
+	return talk.Verify(r.settings.secret, random, body, signature)
+}
+
+// Sign implements webhook.Receiver.
+func (r receiver) Sign(random, body string) string { return talk.Sign(r.settings.secret, random, body) }
+
+// Decode implements webhook.Receiver.
+func (r receiver) Decode(req webhook.Request) (bridge.Message, error) {
+	m, err := talk.Decode(req.Body, talk.Origin{
+		Server: r.settings.config.Talk.BaseURL,
+		Nonce:  req.Random, Backend: req.Backend, ReceivedAt: req.ReceivedAt,
+	})
+	if r.settings.relays {
+		m.Webhook = &bridge.Webhook{Header: req.Header, Body: req.Body}
+	}
+	return m, err
+}
+
+// Accept implements webhook.Receiver.
+func (r receiver) Accept(ctx context.Context, m bridge.Message) error { return r.intake.Accept(ctx, m) }
