@@ -98,7 +98,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 }
 
 // open is Open without the port.
-func open(ctx context.Context, o Options) (*App, error) {
+func open(ctx context.Context, o Options) (_ *App, err error) {
 	cfg, problems, err := config.Load(o.Home.ConfigFile())
 	if err != nil {
 		return nil, err
@@ -115,6 +115,11 @@ func open(ctx context.Context, o Options) (*App, error) {
 		moved:    make(chan struct{}, 1),
 		instance: NewInstance(),
 	}
+	defer func() {
+		if err != nil {
+			a.recorder.Close()
+		}
+	}()
 	if a.Getenv == nil {
 		a.Getenv = func(string) string { return "" }
 	}
@@ -152,14 +157,9 @@ func (a *App) Close() error {
 func (a *App) Addr() string { return a.listener.Load().addr }
 
 // Run listens and answers until ctx is done, then stops: it takes no more
-// webhooks, finishes what is under way, and returns nil within 10 s. The error
-// says why it could not begin.
+// webhooks, finishes what is under way, and returns nil within 10 s. It does not
+// watch config.toml: whoever does calls Reload.
 func (a *App) Run(ctx context.Context) error {
-	watcher, err := config.Watch(a.Home.ConfigFile())
-	if err != nil {
-		return err
-	}
-
 	// Three circles, stopped from the outside in: what brings work, what does
 	// it, and what writes down how it went.
 	stopRecording := a.record(ctx)
@@ -175,10 +175,6 @@ func (a *App) Run(ctx context.Context) error {
 
 	a.services = a.supervisor("perch")
 	a.serve(a.listener.Load())
-	a.services.Add(service{"config", func(ctx context.Context) error {
-		watcher.Run(ctx, a.Reload)
-		return suture.ErrDoNotRestart
-	}})
 	a.services.Add(service{"settings", a.keepSettings})
 	a.services.Add(service{"journal", a.journal.Watch})
 	a.services.Add(service{"retention", a.keepTidy})

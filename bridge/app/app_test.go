@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -80,10 +81,14 @@ func newWorldWith(t *testing.T, o practice.Options, secrets bridge.SecretStore, 
 
 func (w *world) url() string { return "http://" + w.cfg.Webhook.Listen + w.cfg.Webhook.Path }
 
+// save saves the settings. A running bot is told, as the process's watcher does.
 func (w *world) save() {
 	w.t.Helper()
 	_, err := config.Save(w.home.ConfigFile(), w.cfg)
 	check(w.t, err)
+	if w.app != nil {
+		w.app.Reload()
+	}
 }
 
 func (w *world) options(bus *eventlog.Bus) app.Options {
@@ -546,6 +551,7 @@ func TestSettingsChangeWhileItRuns(t *testing.T) {
 	w.await("alice was not answered")
 
 	check(t, os.WriteFile(w.home.ConfigFile(), []byte("[webhook]\nlisten = 8460\n"), 0o600))
+	w.app.Reload()
 	e := w.await("not taken over")
 	if !strings.Contains(e.Cause, "webhook.listen") || e.Level != slog.LevelError {
 		t.Errorf("event: %v %q", e.Level, e.Cause)
@@ -681,4 +687,23 @@ func TestNoSecretInAnyFile(t *testing.T) {
 		}
 		return err
 	}))
+}
+
+// A bot that cannot be opened leaves nothing behind on its bus: it is tried
+// again every few seconds, for days.
+func TestOpenThatFailsLeavesNoSubscription(t *testing.T) {
+	w := newWorld(t, practice.Options{})
+	held := w.home
+	elsewhere := config.Home{ConfigDir: held.ConfigDir, DataDir: t.TempDir()} // its port is taken
+	for name, home := range map[string]config.Home{"a home that is taken": held, "a port that is taken": elsewhere} {
+		bus := &eventlog.Bus{}
+		o := w.options(bus)
+		o.Home = home
+		if _, err := app.Open(t.Context(), o); bridge.CodeOf(err) != bridge.CodeConflict {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if n := reflect.ValueOf(bus).Elem().FieldByName("subs").Len(); n != 0 {
+			t.Errorf("%s: %d subscriptions are left", name, n)
+		}
+	}
 }

@@ -37,10 +37,15 @@ func (p *perch) start(home config.Home, secrets bridge.SecretStore) *bot {
 	a, err := app.Open(p.t.Context(), app.Options{Home: home, Secrets: secrets, Bus: bus, Version: "test", Getenv: p.options.Getenv})
 	check(p.t, err)
 	ctx, cancel := context.WithCancel(p.t.Context())
+	watcher, err := config.Watch(home.ConfigFile())
+	check(p.t, err)
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
+	watched := make(chan struct{})
+	go func() { defer close(watched); watcher.Run(ctx, a.Reload) }()
 	b.stop = sync.OnceFunc(func() {
 		cancel()
+		<-watched
 		if err := <-done; err != nil {
 			p.t.Errorf("Run: %v", err)
 		}

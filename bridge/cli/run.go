@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,6 +50,10 @@ The first line also has version, config, listen, url, allowed_users and reply_as
 		if err != nil {
 			return err
 		}
+		watcher, err := config.Watch(home.ConfigFile())
+		if err != nil {
+			return err
+		}
 		bus := &eventlog.Bus{}
 		events := bus.Subscribe(shownEvents)
 		a, err := app.Open(cmd.Context(), app.Options{Home: home, Secrets: env.secrets(home), Bus: bus, Version: Version(), Getenv: env.Getenv})
@@ -57,7 +62,11 @@ The first line also has version, config, listen, url, allowed_users and reply_as
 		}
 		out := env.printer(format, level)
 		out.begin(openingOf(home, cfg, a.Addr()))
-		return errors.Join(runPrinting(cmd.Context(), a, events, out), a.Close())
+		var watching sync.WaitGroup
+		watching.Go(func() { watcher.Run(cmd.Context(), a.Reload) })
+		err = errors.Join(runPrinting(cmd.Context(), a, events, out), a.Close())
+		watching.Wait()
+		return err
 	}
 	return cmd
 }

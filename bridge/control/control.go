@@ -40,9 +40,9 @@ type Options struct {
 // is paused and resumed, and tells how it is. It is what the window asks.
 type Bot struct {
 	Options
-	bus     *eventlog.Bus
-	reload  chan struct{} // the settings or secrets may let it start now
-	pausing chan struct{} // paused has changed
+	bus    *eventlog.Bus
+	reload chan struct{} // the settings or secrets may have changed
+	wished chan struct{} // the bot may have to be paused or resumed
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at every change
@@ -67,25 +67,29 @@ func New(o Options) *Bot {
 		Options: o,
 		bus:     &eventlog.Bus{},
 		reload:  make(chan struct{}, 1),
-		pausing: make(chan struct{}, 1),
+		wished:  make(chan struct{}, 1),
 		changed: make(chan struct{}),
 		state:   bridge.StateStarting,
 	}
 }
 
 // Run keeps the bot running until ctx is done, then stops it as app.App.Run does.
-// The error says why the home cannot be watched.
+// Whatever keeps the bot from running is its state, and no error of Run.
 func (b *Bot) Run(ctx context.Context) error {
-	watcher, err := config.Watch(b.Home.ConfigFile())
-	if err != nil {
-		return err
-	}
 	b.seed(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { watcher.Run(ctx, func() { request(b.reload) }) })
+	wg.Go(func() { b.watchSettings(ctx) })
 	wg.Go(func() { b.observe(ctx, b.bus.Subscribe(eventBuffer)) })
 	for ctx.Err() == nil {
-		b.session(ctx)
+		if b.isPaused() {
+			b.become(bridge.StatePaused, nil, nil)
+			b.wait(ctx, nil)
+			continue
+		}
+		if err := b.runApp(ctx); err != nil && ctx.Err() == nil {
+			b.fail(err)
+			b.wait(ctx, time.After(reopenAfter))
+		}
 	}
 	wg.Wait()
 	b.mu.Lock()
@@ -96,32 +100,49 @@ func (b *Bot) Run(ctx context.Context) error {
 	return b.reader.Close()
 }
 
-// session runs the bot until it is paused, or waits until it can be run.
-func (b *Bot) session(ctx context.Context) {
-	if b.isPaused() {
-		b.become(bridge.StatePaused, nil, nil)
+// watchSettings is the one watcher of config.toml in this process.
+func (b *Bot) watchSettings(ctx context.Context) {
+	for said := false; ctx.Err() == nil; said = true {
+		watcher, err := config.Watch(b.Home.ConfigFile())
+		if err == nil {
+			watcher.Run(ctx, b.reloadSoon)
+			return
+		}
+		if !said {
+			b.bus.Publish(bridge.Event{Stage: bridge.StageApp, Title: bridge.Say("Changes of the settings are not noticed")}.Failed(err))
+		}
 		select {
 		case <-ctx.Done():
-		case <-b.pausing:
+		case <-time.After(reopenAfter):
+			b.reloadSoon() // it may have changed meanwhile
 		}
-		return
+	}
+}
+
+// reloadSoon has the settings and secrets read again.
+func (b *Bot) reloadSoon() { request(b.reload) }
+
+// wait returns when something happens that may let the bot run, or when it is
+// time to try again.
+func (b *Bot) wait(ctx context.Context, again <-chan time.Time) {
+	select {
+	case <-ctx.Done():
+	case <-b.wished:
+	case <-b.reload:
+	case <-again:
+	}
+}
+
+// runApp runs the bot until it is paused or ctx is done. The error says why it
+// does not run.
+func (b *Bot) runApp(ctx context.Context) error {
+	select {
+	case <-b.reload: // they are about to be read
+	default:
 	}
 	a, err := app.Open(ctx, app.Options{Home: b.Home, Secrets: b.Secrets, Bus: b.bus, Version: b.Version, Getenv: b.Getenv})
 	if err != nil {
-		state := bridge.StateFailed
-		if _, statErr := os.Stat(b.Home.ConfigFile()); errors.Is(statErr, os.ErrNotExist) {
-			state = bridge.StateNew
-		}
-		b.become(state, err, nil)
-		again := time.NewTimer(reopenAfter)
-		defer again.Stop()
-		select {
-		case <-ctx.Done():
-		case <-b.pausing:
-		case <-b.reload:
-		case <-again.C:
-		}
-		return
+		return err
 	}
 	b.closeReader() // the journal may be a new one
 	b.become(bridge.StateRunning, nil, a)
@@ -129,17 +150,36 @@ func (b *Bot) session(ctx context.Context) {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(running) }()
-	select {
-	case err = <-ended:
-	case <-b.pausing:
-		b.become(bridge.StatePaused, nil, a)
-		stop()
-		err = <-ended
+	for {
+		select {
+		case <-b.reload:
+			a.Reload()
+			continue
+		case <-b.wished:
+			if !b.isPaused() {
+				continue
+			}
+			b.become(bridge.StatePaused, nil, a)
+			stop()
+			err = <-ended
+		case err = <-ended:
+		}
+		break
 	}
 	b.become(bridge.StateStarting, nil, nil)
-	if err := errors.Join(err, a.Close()); err != nil {
-		b.bus.Publish(bridge.Event{Stage: bridge.StageApp, Title: bridge.Say("Perch could not be stopped cleanly")}.Failed(err))
+	if closeErr := a.Close(); closeErr != nil {
+		b.bus.Publish(bridge.Event{Stage: bridge.StageApp, Title: bridge.Say("Perch could not be stopped cleanly")}.Failed(closeErr))
 	}
+	return err
+}
+
+// fail says why the bot does not run.
+func (b *Bot) fail(err error) {
+	state := bridge.StateFailed
+	if _, statErr := os.Stat(b.Home.ConfigFile()); errors.Is(statErr, os.ErrNotExist) {
+		state = bridge.StateNew
+	}
+	b.become(state, err, nil)
 }
 
 // become puts the Bot into a state.
@@ -267,7 +307,7 @@ func (b *Bot) isPaused() bool {
 }
 
 // Pause takes the bot out of service, also after a restart: webhooks are
-// refused, and Talk does not send them again.
+// refused, and Talk does not send them again. A paused bot stays paused.
 func (b *Bot) Pause(context.Context) error {
 	if err := os.MkdirAll(b.Home.DataDir, 0o700); err != nil {
 		return cannotPause(err)
@@ -275,16 +315,16 @@ func (b *Bot) Pause(context.Context) error {
 	if err := os.WriteFile(b.pausedFile(), nil, 0o600); err != nil {
 		return cannotPause(err)
 	}
-	request(b.pausing)
+	request(b.wished)
 	return nil
 }
 
-// Resume takes the bot into service again.
+// Resume takes the bot into service again. A running bot goes on undisturbed.
 func (b *Bot) Resume(context.Context) error {
 	if err := os.Remove(b.pausedFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return cannotPause(err)
 	}
-	request(b.pausing)
+	request(b.wished)
 	return nil
 }
 

@@ -386,3 +386,87 @@ func freeAddr(t *testing.T) string {
 	defer ln.Close()
 	return ln.Addr().String()
 }
+
+// Resume on a running bot, and Pause on a paused one, change nothing: the bot
+// goes on answering, or goes on being silent.
+func TestPauseAndResumeAreWishes(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
+	w.until("it runs", in(bridge.StateRunning))
+	for range 3 {
+		check(t, w.Resume(t.Context()))
+		posted, err := w.server.Post(t.Context(), w.room, "alice", "!ping")
+		check(t, err)
+		if !posted.Deliveries[0].OK() {
+			t.Errorf("a webhook was refused after Resume on a running bot: %+v", posted.Deliveries[0])
+		}
+		if s, _ := w.Snapshot(); s.State != bridge.StateRunning {
+			t.Errorf("Resume on a running bot leaves it %v", s.State)
+		}
+	}
+	for range 3 {
+		check(t, w.Pause(t.Context()))
+		w.until("it is paused", func(s bridge.Snapshot) bool { return s.State == bridge.StatePaused && s.Local == "" })
+	}
+	events, err := w.Events(t.Context(), 0, 1000)
+	check(t, err)
+	stops := 0
+	for _, e := range events {
+		if strings.Contains(e.Title.String(), "has stopped") {
+			stops++
+		}
+	}
+	if stops != 1 {
+		t.Errorf("the bot stopped %d times, want once", stops)
+	}
+	check(t, w.Resume(t.Context()))
+	w.until("it runs again", in(bridge.StateRunning))
+}
+
+// One watcher of config.toml is enough for a process, and each costs one of the
+// user's few inotify instances.
+func TestOneWatcher(t *testing.T) {
+	before := watchers(t)
+	w := newWorld(t)
+	w.setUp()
+	w.until("it runs", in(bridge.StateRunning))
+	if n := watchers(t) - before; n != 1 {
+		t.Errorf("%d watchers, want 1", n)
+	}
+	changed := w.cfg
+	changed.Talk.AllowedUsers = nil
+	check(t, w.Save(t.Context(), changed))
+	w.until("nobody is answered", in(bridge.StateDegraded))
+}
+
+// watchers counts this process's inotify instances.
+func watchers(t *testing.T) (n int) {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("there is no /proc here")
+	}
+	for _, f := range files {
+		if target, _ := os.Readlink(filepath.Join("/proc/self/fd", f.Name())); target == "anon_inode:inotify" {
+			n++
+		}
+	}
+	return n
+}
+
+// Settings that cannot be watched are no reason to stop, nor to say nothing.
+func TestSettingsThatCannotBeWatched(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	check(t, os.WriteFile(file, nil, 0o600))
+	b := control.New(control.Options{
+		Home: config.Home{ConfigDir: filepath.Join(file, "perch"), DataDir: t.TempDir()}, Version: "test",
+		Secrets: secret.Chain(func(string) string { return "" }, secret.Memory()),
+	})
+	w := &world{t: t, Bot: b}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	w.until("it has failed", func(s bridge.Snapshot) bool { return s.State == bridge.StateFailed && !s.Detail.IsZero() })
+	cancel()
+	check(t, <-done)
+}

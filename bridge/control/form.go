@@ -69,13 +69,7 @@ func (b *Bot) SetSecret(ctx context.Context, name string, s bridge.Secret) error
 	if err != nil {
 		return err
 	}
-	b.mu.Lock()
-	a := b.app
-	b.mu.Unlock()
-	if a != nil {
-		a.Reload()
-	}
-	request(b.reload)
+	b.reloadSoon()
 	return nil
 }
 
