@@ -15,10 +15,9 @@ import (
 )
 
 const (
-	missedAge    = time.Hour // what is older is not answered any more
-	missedRooms  = 20        // conversations that are looked at, those with the latest messages
-	missedLooked = 200       // messages that are looked at in each, the newest
-	missedMost   = 50        // messages that are handled in each, the newest
+	missedRooms  = 20  // conversations that are looked at, those with the latest messages
+	missedLooked = 200 // messages that are looked at in each, the newest
+	missedMost   = 50  // messages that are handled in each, the newest
 	missedTime   = 2 * time.Minute
 )
 
@@ -61,7 +60,7 @@ type catchUp struct {
 func (c *catchUp) run(ctx context.Context) (complete bool) {
 	ctx, cancel := context.WithTimeout(ctx, missedTime)
 	defer cancel()
-	since := time.Now().Add(-missedAge)
+	since := time.Now().Add(-time.Duration(c.settings.config.Journal.CatchUp))
 	rooms, err := c.app.journal.Heard(ctx, c.settings.config.Talk.BaseURL, since, missedRooms)
 	if err != nil {
 		c.report(ctx, bridge.Room{}, err)

@@ -60,7 +60,7 @@ func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []co
 		BaseURL:   cfg.Talk.BaseURL,
 		Secret:    s.secret,
 		AppToken:  s.appToken,
-		ReplyAs:   string(cfg.Talk.ReplyAs),
+		ReplyAs:   string(cfg.Talk.Voice()),
 		RootCAs:   pool,
 		UserAgent: "Perch/" + a.Version,
 	})
@@ -92,7 +92,7 @@ func (a *App) acknowledge(ctx context.Context, r bridge.Reply) error {
 
 func (s *settings) read(ctx context.Context, store bridge.SecretStore, name string) bridge.Secret {
 	secret, err := store.Get(ctx, name)
-	if needed := name == bridge.WebhookSecret || s.config.Talk.ReplyAs == config.User; err != nil && needed && bridge.CodeOf(err) != bridge.CodeNotFound {
+	if needed := name == bridge.WebhookSecret || s.config.Talk.Voice() == config.User; err != nil && needed && bridge.CodeOf(err) != bridge.CodeNotFound {
 		s.secretErr = err
 	}
 	return secret
@@ -113,7 +113,7 @@ func (a *App) apply(ctx context.Context, cfg config.Config, problems []config.Pr
 		return err
 	}
 	a.journal.StoreText(cfg.Journal.StoreText)
-	a.journal.EchoesReturn(cfg.Talk.ReplyAs == config.User)
+	a.journal.EchoesReturn(cfg.Talk.Voice() == config.User)
 	if old := a.current.Swap(s); old != nil {
 		old.retire()
 		old.talk.Close()
@@ -137,7 +137,7 @@ func (a *App) fingerprint(ctx context.Context, s *settings) (string, error) {
 	}
 	mac := hmac.New(sha256.New, salt)
 	t := s.config.Talk
-	_, _ = fmt.Fprintf(mac, "%q %q %q %q %q", t.BaseURL, t.ReplyAs, t.CAFile, s.secret.Reveal(), s.appToken.Reveal())
+	_, _ = fmt.Fprintf(mac, "%q %q %q %q %q", t.BaseURL, t.Voice(), t.CAFile, s.secret.Reveal(), s.appToken.Reveal())
 	return hex.EncodeToString(mac.Sum(nil)[:4]), nil
 }
 
@@ -176,7 +176,7 @@ func (s *settings) remind(sink bridge.EventSink) {
 			Hint:  bridge.Say("Make one with: perch secret generate webhook_secret"),
 		})
 	}
-	if s.appToken.IsZero() && s.config.Talk.ReplyAs == config.User && s.secretErr == nil {
+	if s.appToken.IsZero() && s.config.Talk.Voice() == config.User && s.secretErr == nil {
 		sink.Publish(bridge.Event{
 			Stage: bridge.StageApp, Level: slog.LevelError, Code: bridge.CodeNotFound,
 			Title: bridge.Say("No app token is set: no reply can be sent"),

@@ -176,7 +176,7 @@ func (s *session) talk(ctx context.Context, stranger bool) (talk.Doctor, error) 
 		ConfigFile: file, SaveCAAs: config.CAFilePath(file), Address: s.address(cfg), Lookup: s.Lookup, Now: s.Now,
 	}
 	options := talk.Options{
-		BaseURL: cfg.Talk.BaseURL, ReplyAs: string(cfg.Talk.ReplyAs), UserAgent: "Perch/" + s.Version, Dial: s.dial,
+		BaseURL: cfg.Talk.BaseURL, ReplyAs: string(cfg.Talk.Voice()), UserAgent: "Perch/" + s.Version, Dial: s.dial,
 	}
 	if !stranger {
 		options.Secret, options.AppToken = s.key(ctx, bridge.WebhookSecret), s.key(ctx, bridge.AppToken)
@@ -307,7 +307,7 @@ func (s *session) keychain(ctx context.Context) bridge.Result {
 	if needsSecret(cfg) {
 		needed = append(needed, bridge.WebhookSecret)
 	}
-	if cfg.Talk.ReplyAs == config.User {
+	if cfg.Talk.Voice() == config.User {
 		needed = append(needed, bridge.AppToken)
 	}
 	r := s.Secrets.DiagnoseKeychain(ctx, needed)
@@ -320,7 +320,7 @@ func (s *session) keychain(ctx context.Context) bridge.Result {
 }
 
 func needsSecret(cfg config.Config) bool {
-	return cfg.Webhook.RequireSignature || cfg.Talk.ReplyAs != config.User
+	return cfg.Webhook.RequireSignature || cfg.Talk.Voice() != config.User
 }
 
 func (s *session) secret(ctx context.Context) bridge.Result {
@@ -521,7 +521,7 @@ func isHere(server string) bool {
 
 func (s *session) botSecret(ctx context.Context) bridge.Result {
 	cfg, _ := s.load()
-	if cfg.Talk.ReplyAs == config.User {
+	if cfg.Talk.Voice() == config.User {
 		return bridge.Skipped(bridge.Say("replies go out as the user of the app token"))
 	}
 	room := s.room(ctx)
@@ -535,7 +535,7 @@ func (s *session) appToken(ctx context.Context) bridge.Result {
 	cfg, _ := s.load()
 	room := s.room(ctx)
 	return s.asBot(ctx, func(d talk.Doctor) (r bridge.Result) {
-		s.who, r = d.AppToken(ctx, room, cfg.Talk.ReplyAs == config.User)
+		s.who, r = d.AppToken(ctx, room, cfg.Talk.Voice() == config.User)
 		s.Private.Hide(s.who.ID, doctor.Somebody)
 		return r
 	})

@@ -78,7 +78,7 @@ func openingOf(home config.Home, cfg config.Config, listen string) opening {
 		listen:  listen,
 		url:     app.Address(cfg, listen, ""),
 		allowed: cfg.Talk.AllowedUsers,
-		replyAs: cfg.Talk.ReplyAs,
+		replyAs: cfg.Talk.Voice(),
 	}
 }
 

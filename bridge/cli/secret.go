@@ -222,7 +222,7 @@ that is needed cannot be read or used.`,
 func needed(name string, cfg config.Config) bridge.Text {
 	switch {
 	case name == bridge.WebhookSecret,
-		name == bridge.AppToken && cfg.Talk.ReplyAs == config.User,
+		name == bridge.AppToken && cfg.Talk.Voice() == config.User,
 		name == bridge.TunnelToken && cfg.Tunnel.Mode == config.TunnelNamed:
 		return bridge.Text{}
 	case name == bridge.AppToken:

@@ -30,8 +30,28 @@ type Config struct {
 type Talk struct {
 	BaseURL      string   // without a trailing slash and index.php
 	AllowedUsers []string // "alice", "guests/<id>", "*" for everybody; nil denies all
+	Receive      Receive
+	MarkRead     bool // ByAccount: what was received is marked as read
 	ReplyAs      ReplyAs
 	CAFile       string // PEM file of a private CA or a self-signed certificate; empty: the system's CAs alone
+}
+
+// Receive says how messages get to Perch.
+type Receive string
+
+// The values of Receive.
+const (
+	ByWebhook Receive = "webhook" // Talk sends them to the bot
+	ByAccount Receive = "account" // Perch asks for them, as the user whose app token it is
+)
+
+// Voice returns in whose name Perch writes. An account writes as itself,
+// whatever is said of a bot.
+func (t Talk) Voice() ReplyAs {
+	if t.Receive == ByAccount {
+		return User
+	}
+	return t.ReplyAs
 }
 
 // ReplyAs says in whose name Perch writes.
@@ -156,7 +176,8 @@ const (
 // Journal is what Perch remembers, and for how long.
 type Journal struct {
 	Keep      Span
-	StoreText bool // keep the text of messages that are done with
+	StoreText bool     // keep the text of messages that are done with
+	CatchUp   Duration // what was missed and is older is not answered
 }
 
 // Default returns the settings of a file that says nothing. They lack the

@@ -32,6 +32,8 @@ func TestParseReadsEveryKey(t *testing.T) {
 			AllowedUsers: []string{"admin", "alice", "guests/abc", "federated_users/bob@https://other.example"},
 			ReplyAs:      User,
 			CAFile:       "ca.pem",
+			Receive:      ByAccount,
+			MarkRead:     true,
 		},
 		Webhook: Webhook{Listen: "127.0.0.1:9000", Path: "/hook", RequireSignature: true, PublicURL: "https://bot.example.com"},
 		Tunnel:  Tunnel{Mode: TunnelNamed, Hostname: "bot.example.com", Protocol: "http2"},
@@ -61,7 +63,7 @@ func TestParseReadsEveryKey(t *testing.T) {
 			"knzaftd5": {Enabled: true, Trigger: OnMention, AllowedUsers: []string{"alice", "*"}, Handler: "model"},
 			"quiet123": {AllowedUsers: []string{}},
 		},
-		Journal: Journal{Keep: Span(12 * time.Hour), StoreText: false},
+		Journal: Journal{Keep: Span(12 * time.Hour), StoreText: false, CatchUp: Duration(2 * time.Hour)},
 		Window:  Window{Language: "fr", OnClose: CloseQuits},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -72,8 +74,8 @@ func TestParseReadsEveryKey(t *testing.T) {
 		texts = append(texts, w.String())
 	}
 	if diff := cmp.Diff([]string{
-		"config.toml:69: rooms.knzaftd5.allowed_users: everybody is allowed who can write in this conversation, guests too",
-		"config.toml:74: rooms.quiet123.allowed_users: nobody is allowed: Perch answers no one in this conversation",
+		"config.toml:71: rooms.knzaftd5.allowed_users: everybody is allowed who can write in this conversation, guests too",
+		"config.toml:76: rooms.quiet123.allowed_users: nobody is allowed: Perch answers no one in this conversation",
 	}, texts); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
@@ -108,7 +110,7 @@ func TestParseNamesEveryProblem(t *testing.T) {
 		{"unknown key, of another table", head + "[journal]\nlisten = \"127.0.0.1:1\"\n", `c.toml:5: journal.listen: unknown key; did you mean webhook.listen?`},
 		{"unknown key, far", head + "[webhook]\ncolour = 1\n", `c.toml:5: webhook.colour: unknown key; known here are listen, path, require_signature, public_url`},
 		{"unknown table", head + "[jornal]\nkeep = \"1d\"\n", `c.toml:4: jornal: unknown key; did you mean journal?`},
-		{"unknown quoted key", head + "\"a b\" = 1\n", `c.toml:4: channels_config.nextcloud_talk."a b": unknown key; known here are base_url, allowed_users, reply_as, ca_file`},
+		{"unknown quoted key", head + "\"a b\" = 1\n", `c.toml:4: channels_config.nextcloud_talk."a b": unknown key; known here are base_url, allowed_users, reply_as, ca_file, receive, mark_read`},
 		{"unknown dotted key", "a.b.c = 1\n" + head, `c.toml: a: unknown key; known here are version, channels_config, webhook, tunnel, journal, window, handler, handlers, rooms`},
 		{"list of tables", head + "[[webhook]]\nlisten = 1\n", `c.toml:4: webhook: must be a table: write [webhook] on a line of its own, and its keys below`},
 		{"value for a table", "webhook = 5\n" + head, `c.toml:1: webhook: must be a table: write [webhook] on a line of its own, and its keys below`},

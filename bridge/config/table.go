@@ -56,6 +56,24 @@ func configRows() []row[Config] {
 			Key: Key{Name: caFile, Help: bridge.Say("PEM file of a private CA or a self-signed certificate. A relative path starts in this folder.")},
 			at:  func(c *Config) any { return &c.Talk.CAFile },
 		},
+		{
+			Key: Key{
+				Name: talkTable + ".receive", Label: bridge.Say("Messages come"),
+				Help: bridge.Say("How messages get here. With an account, Perch logs in with the app token and needs neither an administrator nor a port."),
+				Choices: []Choice{
+					{string(ByWebhook), bridge.Say("as a bot of the server"), bridge.Say("needs an administrator")},
+					{string(ByAccount), bridge.Say("with an account"), bridge.Say("needs no administrator")},
+				},
+			},
+			at: func(c *Config) any { return &c.Talk.Receive }, normal: ByWebhook,
+		},
+		{
+			Key: Key{
+				Name: talkTable + ".mark_read",
+				Help: bridge.Say("With an account: mark what was received as read, for everybody to see."),
+			},
+			at: func(c *Config) any { return &c.Talk.MarkRead },
+		},
 
 		{
 			Key: Key{
@@ -126,6 +144,12 @@ func configRows() []row[Config] {
 		{
 			Key: Key{Name: "journal.store_text", Label: bridge.Say("Texts"), Help: bridge.Say("Keep the text of messages that are answered.")},
 			at:  func(c *Config) any { return &c.Journal.StoreText }, normal: true,
+		},
+		{
+			Key: Key{
+				Name: "journal.catch_up", Help: bridge.Say("What was missed is answered if it is not older than this, such as 1h or 30m. Up to 24h."),
+			},
+			at: func(c *Config) any { return &c.Journal.CatchUp }, normal: Duration(time.Hour),
 		},
 
 		{

@@ -73,7 +73,7 @@ func (p *practiceBot) start(ctx context.Context) (_ *practiceRun, err error) {
 		return nil, err
 	}
 	cfg := p.cfg
-	cfg.Talk = config.Talk{BaseURL: s.server.URL(), AllowedUsers: []string{"alice", "bob"}, ReplyAs: config.Bot}
+	cfg.Talk = config.Talk{BaseURL: s.server.URL(), AllowedUsers: []string{"alice", "bob"}, Receive: config.ByWebhook, ReplyAs: config.Bot}
 	cfg.Webhook = config.Default().Webhook
 	cfg.Webhook.Listen = "127.0.0.1:0"
 	cfg.Tunnel = config.Default().Tunnel
