@@ -88,6 +88,9 @@ func Main(ctx context.Context, args []string, env Env) int {
 	case !errors.Is(err, errSilent):
 		env.printError(env.Stderr, err)
 	}
+	if errors.As(err, new(setUpError)) {
+		return exitConfig
+	}
 	return exitFailure
 }
 

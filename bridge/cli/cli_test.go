@@ -106,6 +106,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"await":      {"NAME REGEXP: waits until it prints this after what was awaited before; (?P<VAR>…) sets variables", 2, await},
 		"end":        {"NAME: asks it to stop with SIGTERM; it must end with 0", 1, end},
 		"keychain":   {": starts a keychain", 0, keychain},
+		"manager":    {"MICROSECONDS: listens as systemd does, with this WATCHDOG_USEC; what it is told can be awaited from manager", 1, serviceManager},
 		"practice":   {": starts a Talk server with the room $ROOM and the app token $APP_TOKEN of carol, at $TALK", 0, startPractice},
 		"enable":     {": installs the bot that listens at $ADDR, with $SECRET, and enables it in $ROOM", 0, enable},
 		"say":        {"WHO TEXT: posts in $ROOM and prints the reply", 2, say},
@@ -189,6 +190,7 @@ func environ(ts *testscript.TestScript) (env []string) {
 	for _, name := range []string{
 		"PATH", "HOME", "TMPDIR", "TZ", "GORACE", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS",
 		"PERCH_HOME", "PERCH_WEBHOOK_SECRET", "PERCH_APP_TOKEN", "ZEROCLAW_NEXTCLOUD_TALK_WEBHOOK_SECRET", "GOCOVERDIR",
+		"NOTIFY_SOCKET", "WATCHDOG_USEC",
 	} {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)

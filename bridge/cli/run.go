@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"perch/bridge"
@@ -26,6 +27,11 @@ func newRun(env Env) *cobra.Command {
 		Short: "Run the bot, without a window, until Ctrl-C or SIGTERM",
 		Long: `Run the bot, without a window, until Ctrl-C or SIGTERM. A stop finishes what is
 under way, within 10 seconds; what then still waits is kept for the next start.
+
+Under systemd, with Type=notify, the service has started once the bot can work;
+systemctl status says how it is, and WatchdogSec= ends one that is stuck. If a
+person has to set something up first, it says what and ends with 78: see
+RestartPreventExitStatus=.
 
 What happens is printed to standard output. As JSON, a line is an object with
 the keys time, level (DEBUG, INFO, WARN, ERROR), msg and stage (app, webhook,
@@ -48,7 +54,7 @@ The first line also has version, config, listen, url, allowed_users and reply_as
 		}
 		cfg, _, err := env.config()
 		if err != nil {
-			return err
+			return env.asService(err)
 		}
 		watcher, err := config.Watch(home.ConfigFile())
 		if err != nil {
@@ -59,6 +65,9 @@ The first line also has version, config, listen, url, allowed_users and reply_as
 		a, err := app.Open(cmd.Context(), app.Options{Home: home, Secrets: env.secrets(home), Bus: bus, Version: Version(), Getenv: env.Getenv})
 		if err != nil {
 			return err
+		}
+		if err := env.asService(a.Ready()); errors.As(err, new(setUpError)) {
+			return errors.Join(err, a.Close())
 		}
 		out := env.printer(format, level)
 		out.begin(openingOf(home, cfg, a.Addr()))
@@ -91,16 +100,26 @@ func runPrinting(ctx context.Context, a *app.App, events *eventlog.Subscription,
 	printed := make(chan struct{})
 	go func() {
 		defer close(printed)
-		printEvents(printing, events, out)
+		printEvents(printing, events, out, &reporter{app: a})
 	}()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		keepAlive(printing, a)
+	}()
+	context.AfterFunc(ctx, func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyStopping) })
 	err := a.Run(ctx)
 	stop()
 	<-printed
+	<-watched
 	return err
 }
 
-func printEvents(ctx context.Context, events *eventlog.Subscription, out printer) {
+// printEvents prints events until ctx is done. Whatever changes how the bot is
+// comes with an event, so that r reports after each.
+func printEvents(ctx context.Context, events *eventlog.Subscription, out printer, r *reporter) {
 	for {
+		r.report()
 		batch, dropped, err := events.Next(ctx)
 		if err != nil {
 			return

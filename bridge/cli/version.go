@@ -7,7 +7,7 @@ import (
 )
 
 // version is what the Makefile tells the linker; see assets/packaging/version.
-var version string //nolint:gochecknoglobals // Only a variable can be set by the linker.
+var version string
 
 // Version returns the version of this build, such as 1.2.3 of a release or
 // 1.2.4-0.20261125170000-abcdef123456 of a commit, or "dev" if nobody knows.
