@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
+	"github.com/mattn/go-runewidth"
 	"github.com/spf13/cobra"
 
 	"perch/bridge"
@@ -147,7 +147,7 @@ func signOf(e bridge.Event) (sign, colour string) {
 func (p *textPrinter) chat(b *strings.Builder, e bridge.Event, author string) {
 	room := oneLine(e.Room.String())
 	b.WriteString(p.paint(bold, room) + "  " + author)
-	column := titleColumn + utf8.RuneCountInString(room+"  "+author)
+	column := titleColumn + runewidth.StringWidth(room+"  "+author)
 	b.WriteString(indented(e.Text, min(column, maxColumn)))
 	if e.Duration > 0 {
 		b.WriteString(p.paint(dim, "  "+took(e.Duration)))

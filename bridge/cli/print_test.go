@@ -45,6 +45,11 @@ func TestTextPrinter(t *testing.T) {
 			"12:00:00  ← Kitchen  one\n                     two\n",
 		},
 		{
+			"room with a name of wide letters",
+			bridge.Event{Stage: bridge.StageSender, Room: bridge.Room{Name: "台所🍳"}, Text: "one\ntwo"},
+			"12:00:00  ← 台所🍳  one\n                    two\n",
+		},
+		{
 			"room and author who pretend",
 			bridge.Event{
 				Stage: bridge.StageIntake, Room: bridge.Room{Name: "A\nB"}, Actor: bridge.Actor{Name: "Eve\n12:00:00  ← Kitchen\t\u202ex"},

@@ -8,7 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
+
+	"github.com/mattn/go-runewidth"
 
 	"perch/bridge"
 )
@@ -128,7 +129,7 @@ func (t *Table) numbers(r Report) string {
 
 // padded returns s with spaces up to a width, one at least.
 func padded(s string, width int) string {
-	return s + strings.Repeat(" ", max(1, width-utf8.RuneCountInString(s)))
+	return s + strings.Repeat(" ", max(1, width-runewidth.StringWidth(s)))
 }
 
 func (t *Table) write(s string) {
@@ -136,7 +137,7 @@ func (t *Table) write(s string) {
 		t.lines++
 		if t.Width > 0 {
 			plain := regexp.MustCompile("\x1b\\[[0-9;]*[A-Za-z]").ReplaceAllString(line, "")
-			t.lines += max(0, utf8.RuneCountInString(plain)-1) / t.Width // those that it breaks into
+			t.lines += max(0, runewidth.StringWidth(plain)-1) / t.Width // those that it breaks into
 		}
 	}
 	_, _ = io.WriteString(t.W, s)

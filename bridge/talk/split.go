@@ -4,6 +4,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/clipperhouse/uax29/v2/graphemes"
 )
 
 // Split cuts a Markdown text into parts of at most limit Unicode code points,
@@ -179,14 +181,14 @@ func cut(s string, open fence, room int) place {
 	}
 
 	current := readLine(s, open)
-	lineStart, filled, flags := 0, 0, 0
+	lineStart, filled := 0, 0
+	characters := boundaries{clusters: graphemes.FromString(s)}
 	var previous rune
 	blank := true
 	for i := 0; i < len(s) && filled <= room; {
 		r, size := utf8.DecodeRuneInString(s[i:])
 		if unicode.IsSpace(r) {
 			gap := readGap(s[i:])
-			next, _ := utf8.DecodeRuneInString(s[i+gap.size:])
 			p := place{index: i, filled: filled, open: current.after, atLine: gap.newlines > 0}
 			if gap.newlines > 0 {
 				lineStart = i + gap.lastLine
@@ -195,7 +197,7 @@ func cut(s string, open fence, room int) place {
 				if !blank {
 					try(lineKind(ended, current, gap.newlines), p)
 				}
-			} else if !blank && gap.breaks && i-lineStart >= current.solid && !extends(next) && !startsFence(s[i+gap.size:]) {
+			} else if !blank && gap.breaks && i-lineStart >= current.solid && characters.endAt(i+gap.size) && !startsFence(s[i+gap.size:]) {
 				kind := word
 				if current.after.marker == "" && endsSentence(s[:i], ".!?…。！？｡") {
 					kind = sentence
@@ -204,18 +206,15 @@ func cut(s string, open fence, room int) place {
 			}
 			i += gap.size
 			filled += gap.runes
-			previous, flags = ' ', 0
+			previous = ' '
 			continue
 		}
-		if !blank && i-lineStart >= current.solid && !joins(previous, r, flags) && !unicode.IsSpace(previous) && !startsFence(s[i:]) {
+		if !blank && i-lineStart >= current.solid && !unicode.IsSpace(previous) && characters.endAt(i) && !startsFence(s[i:]) {
 			kind := character
 			if current.after.marker == "" && endsSentence(s[:i], "。！？｡") {
 				kind = sentence
 			}
 			try(kind, place{index: i, filled: filled, open: current.after})
-		}
-		if flags++; !isFlag(r) {
-			flags = 0
 		}
 		blank = false
 		previous = r
@@ -322,31 +321,16 @@ func endsSentence(s, marks string) bool {
 	return false
 }
 
-// joins reports whether a reader sees previous and r as one character (or parts
-// of one); flags is how many regional indicators stand right before r. It
-// follows the rules of Unicode for grapheme clusters, but for scripts whose
-// letters join without a mark.
-func joins(previous, r rune, flags int) bool {
-	const joiner = '\u200d'
-	switch {
-	case extends(r) || previous == joiner:
-		return true
-	case isFlag(r):
-		return flags%2 == 1
-	case r >= 0x1160 && r <= 0x11ff: // Hangul vowels and finals follow a letter
-		return previous >= 0x1100 && previous <= 0x11ff || previous >= 0xac00 && previous <= 0xd7a3
-	default:
-		return false
+// boundaries finds where characters end as a reader sees them: Unicode's
+// extended grapheme clusters.
+type boundaries struct {
+	clusters graphemes.Iterator[string]
+}
+
+// endAt reports whether a character ends before the byte with index i. It must
+// be asked in ascending order, and reads no further than it must.
+func (b boundaries) endAt(i int) bool {
+	for b.clusters.End() < i && b.clusters.Next() {
 	}
+	return b.clusters.End() == i
 }
-
-// extends reports whether r never stands alone: combining marks, variation
-// selectors, the joiner, skin tones and the tags of a flag.
-func extends(r rune) bool {
-	return r >= 0x300 && unicode.Is(unicode.M, r) ||
-		r == '\u200c' || r == '\u200d' ||
-		r >= 0x1f3fb && r <= 0x1f3ff ||
-		r >= 0xe0020 && r <= 0xe007f
-}
-
-func isFlag(r rune) bool { return r >= 0x1f1e6 && r <= 0x1f1ff }

@@ -276,6 +276,17 @@ func TestLineIsCutOff(t *testing.T) {
 	if w := fyne.MeasureText(cut, 14, fyne.TextStyle{}).Width; w > 121 {
 		t.Errorf("%q is %v wide instead of 120", cut, w)
 	}
+	// What a reader sees as one character stays one, or goes.
+	const family, flag = "👨\u200d👩\u200d👧", "🇩🇪"
+	for width := float32(10); width < 160; width += 3 {
+		cut := strings.TrimSuffix(shown(strings.Repeat(family, 3)+strings.Repeat(flag, 3)+"e\u0301e\u0301 名前", false, width), "…")
+		for _, whole := range []string{family, flag, "e\u0301", " ", "名", "前"} {
+			cut = strings.ReplaceAll(cut, whole, "")
+		}
+		if cut != "" {
+			t.Errorf("%v wide: %q is left of a character", width, cut)
+		}
+	}
 	if got := shown(text, true, 50); got != text {
 		t.Errorf("a whole line was cut off: %q", got)
 	}
@@ -391,7 +402,7 @@ func TestFieldShowsHintOrError(t *testing.T) {
 	b.put(600, f)
 	before := f.MinSize().Height
 	f.SetNote("Bob the Builder is not the id of a user", Bad)
-	if got := f.below.Text(); got != "Bob the Builder is not the id of a user" || f.below.Parts[0].Style.Color != ColorBad {
+	if got := f.below.Text(); got != "Bob the Builder is not the id of a user" || f.below.parts[0].Style.Color != ColorBad {
 		t.Errorf("with an error: %q", got)
 	}
 	f.SetNote("", Neutral)

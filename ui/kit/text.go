@@ -16,6 +16,7 @@ import (
 	"fyne.io/fyne/v2/container"
 	"fyne.io/fyne/v2/theme"
 	"fyne.io/fyne/v2/widget"
+	"github.com/clipperhouse/uax29/v2/graphemes"
 
 	"perch/assets"
 )
@@ -110,6 +111,8 @@ type Style struct {
 	Size  fyne.ThemeSizeName  // empty: sizeText
 	Bold  bool
 	Mono  bool
+
+	Italic, Struck bool
 }
 
 // ColorName returns the name of the colour.
@@ -129,7 +132,9 @@ func (s Style) SizeName() fyne.ThemeSizeName {
 }
 
 // Face returns what Fyne calls the style of the text.
-func (s Style) Face() fyne.TextStyle { return fyne.TextStyle{Bold: s.Bold, Monospace: s.Mono} }
+func (s Style) Face() fyne.TextStyle {
+	return fyne.TextStyle{Bold: s.Bold, Monospace: s.Mono, Italic: s.Italic, Strikethrough: s.Struck}
+}
 
 // Line is text on a single line, without space around it, cut off with … where
 // it is too long for the space that it has.
@@ -233,9 +238,15 @@ func (r *lineRenderer) fit(size fyne.Size) {
 		r.text.Text = text
 		return
 	}
-	runes := []rune(text)
-	cut := sort.Search(len(runes), func(n int) bool { return wide(string(runes[:n+1]) + "…") })
-	r.text.Text = strings.TrimRight(string(runes[:cut]), " ") + "…"
+	var ends []int // of the characters as a reader sees them
+	for clusters := graphemes.FromString(text); clusters.Next(); {
+		ends = append(ends, clusters.End())
+	}
+	end := 0
+	if fitting := sort.Search(len(ends), func(n int) bool { return wide(text[:ends[n]] + "…") }); fitting > 0 {
+		end = ends[fitting-1]
+	}
+	r.text.Text = strings.TrimRight(text[:end], " ") + "…"
 }
 
 // Part is a piece of prose in a style of its own.
@@ -251,14 +262,14 @@ func NewPart(text string, s Style) Part { return Part{Text: text, Style: s} }
 // other on the same line.
 type Prose struct {
 	widget.BaseWidget
-	Rich  *widget.RichText
-	Parts []Part
+	rich  *widget.RichText
+	parts []Part
 }
 
 // NewProse returns text that wraps.
 func NewProse(parts ...Part) *Prose {
-	p := &Prose{Rich: widget.NewRichText()}
-	p.Rich.Wrapping = fyne.TextWrapWord
+	p := &Prose{rich: widget.NewRichText()}
+	p.rich.Wrapping = fyne.TextWrapWord
 	p.ExtendBaseWidget(p)
 	p.Set(parts...)
 	return p
@@ -266,51 +277,51 @@ func NewProse(parts ...Part) *Prose {
 
 // Set changes what it says.
 func (p *Prose) Set(parts ...Part) {
-	if slices.Equal(p.Parts, parts) {
+	if slices.Equal(p.parts, parts) {
 		return
 	}
-	p.Parts = slices.Clone(parts)
-	p.Rich.Segments = p.Rich.Segments[:0]
+	p.parts = slices.Clone(parts)
+	p.rich.Segments = p.rich.Segments[:0]
 	for _, part := range parts {
-		p.Rich.Segments = append(p.Rich.Segments, &widget.TextSegment{
+		p.rich.Segments = append(p.rich.Segments, &widget.TextSegment{
 			Text: part.Text,
 			Style: widget.RichTextStyle{
 				ColorName: part.Style.ColorName(), SizeName: part.Style.SizeName(), TextStyle: part.Style.Face(), Inline: true,
 			},
 		})
 	}
-	p.Rich.Refresh()
+	p.rich.Refresh()
 	p.Refresh()
 }
 
 // center puts its lines into the middle.
 func (p *Prose) center() {
-	for _, s := range p.Rich.Segments {
+	for _, s := range p.rich.Segments {
 		if t, ok := s.(*widget.TextSegment); ok {
 			t.Style.Alignment = fyne.TextAlignCenter
 		}
 	}
-	p.Rich.Refresh()
+	p.rich.Refresh()
 }
 
 // Text returns what it says.
 func (p *Prose) Text() string {
 	var b strings.Builder
-	for _, part := range p.Parts {
+	for _, part := range p.parts {
 		b.WriteString(part.Text)
 	}
 	return b.String()
 }
 
 // HeightFor implements Wrapping.
-func (p *Prose) HeightFor(width float32) float32 { return trimmedHeight(p.Rich, width) }
+func (p *Prose) HeightFor(width float32) float32 { return trimmedHeight(p.rich, width) }
 
 // MinSize implements fyne.CanvasObject.
-func (p *Prose) MinSize() fyne.Size { return trimmedMinSize(p.Rich) }
+func (p *Prose) MinSize() fyne.Size { return trimmedMinSize(p.rich) }
 
 // CreateRenderer implements fyne.Widget.
 func (p *Prose) CreateRenderer() fyne.WidgetRenderer {
-	return widget.NewSimpleRenderer(trimmed(p.Rich))
+	return widget.NewSimpleRenderer(trimmed(p.rich))
 }
 
 // trimmed takes away the space that Fyne's text has around it.
