@@ -470,6 +470,7 @@ func TestRefusedSignature(t *testing.T) {
 func TestServerTroubles(t *testing.T) {
 	for _, kind := range []practice.FaultKind{
 		practice.FaultDropBefore, practice.FaultStatus, practice.FaultMaintenance, practice.FaultProxyPage, practice.FaultRedirect,
+		practice.FaultPortal, practice.FaultChallenge,
 	} {
 		t.Run(string(kind), func(t *testing.T) {
 			w := newWorld(t, practice.Options{})
@@ -484,16 +485,30 @@ func TestServerTroubles(t *testing.T) {
 			}
 		})
 	}
-	t.Run("the answer is lost", func(t *testing.T) {
+	for _, fault := range []practice.Fault{
+		{Kind: practice.FaultDropAnswer}, {Kind: practice.FaultTimeout}, {Kind: practice.FaultTimeout, Status: 502}, {Kind: practice.FaultTimeout, Status: 524},
+		{Kind: practice.FaultTimeout, Status: 500}, {Kind: practice.FaultWarning},
+	} {
+		t.Run("posted under "+string(fault.Kind)+strconv.Itoa(fault.Status), func(t *testing.T) {
+			w := newWorld(t, practice.Options{})
+			check(t, w.secrets.Set(t.Context(), bridge.AppToken, bridge.NewSecret(w.server.AppToken("bob"))))
+			w.app.Reload()
+			w.await("settings were read again")
+			fault.On, fault.Times = practice.EndpointBot, 1
+			w.server.SetFaults(fault)
+			w.ask("!ping")
+			w.await("Reply sent")
+			if got := w.texts("bots"); len(got) != 1 {
+				t.Errorf("the bot said %q: the reply was there already", got)
+			}
+		})
+	}
+	t.Run("refused under status 200", func(t *testing.T) {
 		w := newWorld(t, practice.Options{})
-		check(t, w.secrets.Set(t.Context(), bridge.AppToken, bridge.NewSecret(w.server.AppToken("bob"))))
-		w.app.Reload()
-		w.await("settings were read again")
-		w.server.SetFaults(practice.Fault{Kind: practice.FaultDropAnswer, On: practice.EndpointBot, Times: 1})
-		w.ask("!ping")
-		w.await("Reply sent")
-		if got := w.texts("bots"); len(got) != 1 {
-			t.Errorf("the bot said %q: the reply was there already", got)
+		w.server.SetFaults(practice.Fault{Kind: practice.FaultOCS, On: practice.EndpointBot, Times: 1})
+		w.post("alice", "!ping")
+		if e := w.await("was given up"); !strings.Contains(e.Hint.String(), "talk:bot:setup") {
+			t.Errorf("hint %q", e.Hint)
 		}
 	})
 	t.Run("throttled", func(t *testing.T) {

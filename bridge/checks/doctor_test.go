@@ -584,7 +584,7 @@ func faults() []fault {
 				return false
 			})
 		}, false},
-		{"capabilities behind a log-in", "capabilities", fail, "sends us elsewhere", talkFault(practice.Fault{Kind: practice.FaultRedirect, On: practice.EndpointCapabilities}), false},
+		{"capabilities behind a log-in", "capabilities", fail, "asks for a log-in", talkFault(practice.Fault{Kind: practice.FaultRedirect, On: practice.EndpointCapabilities}), false},
 
 		{"a clock an hour off", "clock", fail, "ahead of the server's", func(p *perch) {
 			p.options.Now = func() time.Time { return time.Now().Add(time.Hour) }

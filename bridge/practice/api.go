@@ -105,7 +105,7 @@ func (s *Server) handle(w http.ResponseWriter, r *request, fn func(*request) ans
 		if a, faulty = s.untrusted(r); !faulty {
 			s.authenticate(r)
 			r.parse(w)
-			a = fn(r)
+			a = fault.after(fn(r))
 		}
 	}
 	if fault.Kind == FaultDropAnswer {

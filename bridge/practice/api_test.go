@@ -119,6 +119,12 @@ func TestFaults(t *testing.T) {
 		{name: "proxy page", fault: Fault{Kind: FaultProxyPage}, want: 502, header: map[string]string{"Content-Type": "text/html"}, body: "<center>nginx</center>"},
 		{name: "proxy page as 200", fault: Fault{Kind: FaultProxyPage, Status: 200}, want: 200, body: "<center>nginx</center>"},
 		{name: "redirect", fault: Fault{Kind: FaultRedirect}, want: 302},
+		{name: "gateway time-out", fault: Fault{Kind: FaultTimeout}, want: 504, stored: true, body: "<title>504 Gateway Timeout</title>"},
+		{name: "time-out at Cloudflare", fault: Fault{Kind: FaultTimeout, Status: 524}, want: 524, stored: true, body: "<title>524</title>"},
+		{name: "warning", fault: Fault{Kind: FaultWarning}, want: 201, stored: true, body: `<br />` + "\n" + `{"ocs":{"meta":{"status":"ok"`},
+		{name: "failure as 200", fault: Fault{Kind: FaultOCS}, want: 200, body: `"status":"failure","statuscode":404`},
+		{name: "portal", fault: Fault{Kind: FaultPortal}, want: 302, body: "302 Found"},
+		{name: "challenge", fault: Fault{Kind: FaultChallenge}, want: 200, body: "<title>Making sure you&#39;re not a bot!</title>"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, room, _ := kitchen(t, Options{}, silent)

@@ -1,11 +1,14 @@
 package practice
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -23,6 +26,11 @@ const (
 	FaultMaintenance FaultKind = "maintenance" // 503; status.php tells of it
 	FaultProxyPage   FaultKind = "proxy-page"  // an HTML page with Status, 502 by default, as a reverse proxy has them
 	FaultRedirect    FaultKind = "redirect"    // to the login page
+	FaultTimeout     FaultKind = "timeout"     // everything is done; then a reverse proxy answers with Status, 504 by default
+	FaultWarning     FaultKind = "warning"     // a warning of PHP before the answer
+	FaultOCS         FaultKind = "ocs"         // HTTP says 200; the failure, Status, 404 by default, stands in the answer alone
+	FaultPortal      FaultKind = "portal"      // a redirect to the log-in page of Authelia, as a reverse proxy sends it
+	FaultChallenge   FaultKind = "challenge"   // the page by which Anubis tells browsers from others, with status 200
 )
 
 // Endpoint is a part of the API.
@@ -49,7 +57,7 @@ type Fault struct {
 	Times      int           // how many of them; 0: until SetFaults
 	Delay      time.Duration // before anything else, with every kind
 	RetryAfter time.Duration // FaultThrottle
-	Status     int           // FaultStatus, FaultProxyPage
+	Status     int           // FaultStatus, FaultProxyPage, FaultTimeout, FaultOCS
 }
 
 // SetFaults replaces the faults in force; without any, all is well again. The
@@ -103,13 +111,19 @@ func (f Fault) answer(s *Server, r *request) (answer, bool) {
 		a.header.Set("X-Nextcloud-Maintenance-Mode", "1")
 		return a, true
 	case FaultProxyPage:
-		status := f.Status
-		if status == 0 {
-			status = http.StatusBadGateway
-		}
-		title := strconv.Itoa(status) + " " + http.StatusText(status)
-		return page(status, "text/html", "<html>\r\n<head><title>"+title+"</title></head>\r\n<body>\r\n<center><h1>"+
-			title+"</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"), true
+		return proxyPage(cmp.Or(f.Status, http.StatusBadGateway)), true
+	case FaultOCS:
+		status := cmp.Or(f.Status, http.StatusNotFound)
+		a := r.failure(status, status, "", list{})
+		a.status = http.StatusOK
+		return a, true
+	case FaultPortal:
+		a := page(http.StatusFound, "text/html; charset=utf-8", `<a href="https://auth.example.com/">302 Found</a>`)
+		a.header.Set("Location", "https://auth.example.com/?rd="+url.QueryEscape(s.url+r.URL.Path)+"&rm="+r.Method)
+		return a, true
+	case FaultChallenge:
+		return page(http.StatusOK, "text/html; charset=utf-8", "<!doctype html><html lang=\"en\"><head><title>Making sure you&#39;re not a bot!</title>"+
+			"</head><body id=\"top\"><main><h1>Making sure you&#39;re not a bot!</h1></main></body></html>"), true
 	case FaultRedirect:
 		a := page(http.StatusFound, "text/html; charset=UTF-8", "")
 		a.header.Set("Location", s.url+"/index.php/login")
@@ -117,6 +131,26 @@ func (f Fault) answer(s *Server, r *request) (answer, bool) {
 	default:
 		return answer{}, false
 	}
+}
+
+// after returns a, the answer of the endpoint, as the fault leaves it.
+func (f Fault) after(a answer) answer {
+	switch f.Kind {
+	case FaultTimeout:
+		return proxyPage(cmp.Or(f.Status, http.StatusGatewayTimeout))
+	case FaultWarning:
+		a.header = a.header.Clone()
+		a.header.Set("Content-Type", "text/html; charset=UTF-8")
+		a.body = append([]byte("<br />\n<b>Warning</b>:  Undefined array key \"path\" in <b>/var/www/nextcloud/lib/base.php</b> on line <b>7</b><br />\n"), a.body...)
+	}
+	return a
+}
+
+// proxyPage returns the page of a reverse proxy, nginx, for a status.
+func proxyPage(status int) answer {
+	title := strings.TrimSpace(strconv.Itoa(status) + " " + http.StatusText(status))
+	return page(status, "text/html", "<html>\r\n<head><title>"+title+"</title></head>\r\n<body>\r\n<center><h1>"+
+		title+"</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n")
 }
 
 // Request is a request that the server has answered.

@@ -23,39 +23,73 @@ import (
 type answer struct {
 	base   *url.URL
 	path   string // that was asked for, below base
-	status int
+	status int    // what it means
+	http   int    // status of HTTP
 	header http.Header
 	body   []byte
+	said   bool            // Nextcloud said it, in the envelope of OCS
+	data   json.RawMessage // in the envelope
 }
 
-// envelope of the Open Collaboration Services API.
-type ocs struct {
-	OCS *struct {
-		Data json.RawMessage `json:"data"`
-	} `json:"ocs"`
+// newAnswer returns what came back for a request. Where OCS says that it failed
+// and HTTP that all is well, the status is that of OCS.
+func newAnswer(base *url.URL, path string, status int, header http.Header, body []byte) answer {
+	a := answer{base: base, path: path, status: status, http: status, header: header, body: body}
+	if !strings.HasPrefix(path, "/ocs/") { // a file can have anything in it
+		return a
+	}
+	var o ocs
+	if o, a.said = readOCS(body); a.said {
+		a.data = o.data
+		if o.failed && status/100 == 2 && status != http.StatusCreated {
+			a.status = o.status
+		}
+	}
+	return a
 }
 
 // ocs returns the data of a successful answer, and else an error that says what
 // the answer means.
 func (a answer) ocs() (json.RawMessage, error) {
-	var o ocs
-	err := json.Unmarshal(a.body, &o)
-	if err == nil && o.OCS != nil && a.status/100 == 2 {
-		return o.OCS.Data, nil
+	if a.said && a.status/100 == 2 {
+		return a.data, nil
 	}
 	return nil, a.refusal()
 }
 
 // taken reports whether a says that a post was taken. Its status says so, unless
-// it comes with a web page: then it is not Talk that speaks.
-func (a answer) taken() bool { return a.status/100 == 2 && !a.isPage() }
+// it comes with a web page: then it is not Talk that speaks. But nothing else
+// says that something was created.
+func (a answer) taken() bool {
+	return a.status == http.StatusCreated || a.status/100 == 2 && !a.isPage()
+}
+
+// lost reports whether a post may have been taken although a says nothing of the
+// kind: a proxy did not wait any longer, or Nextcloud broke down on the way.
+func (a answer) lost() bool {
+	switch {
+	case a.status == http.StatusBadGateway, a.status == http.StatusGatewayTimeout, a.status >= 520 && a.status <= 529:
+		return true
+	case a.status == http.StatusInternalServerError:
+		return !a.said // Talk itself says it before it posts
+	case a.status/100 == 2:
+		return a.isPage() && (bytes.Contains(a.body, []byte("error</b>: ")) || bytes.Contains(a.body, []byte("<b>Warning</b>: ")))
+	}
+	return false
+}
 
 // fromTalk reports whether a is the answer of Talk (or of Nextcloud's own
 // checks before it) to a request that it understood and refused. All else is
 // about the server, the network or what stands between, and not about the request.
 func (a answer) fromTalk() bool {
-	return a.status/100 == 4 && a.status != http.StatusTooManyRequests &&
-		(a.status == http.StatusRequestEntityTooLarge || !a.isPage() && !a.wantsHTTPS())
+	switch {
+	case a.status/100 != 4, a.status == http.StatusTooManyRequests, a.status == http.StatusRequestTimeout:
+		return false
+	case a.said, a.status == http.StatusRequestEntityTooLarge:
+		return true
+	}
+	_, stopped := a.gate()
+	return !stopped && !a.isPage() && !a.wantsHTTPS()
 }
 
 // wantsHTTPS reports whether a web server says that it was asked without TLS:
@@ -70,15 +104,21 @@ func (a answer) refusal() error {
 	status := strconv.Itoa(a.status)
 	host := a.base.Host
 	e := &bridge.Error{Code: bridge.CodeUnavailable, Cause: a.cause()}
+	before, stopped := a.gate()
 	switch {
 	case a.status == http.StatusTooManyRequests:
 		e.Code = bridge.CodeThrottled
 		e.RetryAfter = retryAfter(a.header.Get("Retry-After"))
 		e.Text = bridge.Say("%s takes no more requests from this address for now", host)
 		e.Hint = bridge.Say("Nextcloud does so after several wrong signatures or tokens. Sending goes on by itself. To end it at once, on the server, with the address of this machine as IP: occ security:bruteforce:reset IP")
+	case stopped:
+		before.explain(e, host)
 	case a.header.Get("Location") != "" && a.status/100 == 3:
 		e.Text = bridge.Say("%[1]s sends us elsewhere: %[2]s", host, quote(a.header.Get("Location")))
-		e.Hint = bridge.Say("Set base_url to the address that Nextcloud really has: base_url = %s", strconv.Quote(a.elsewhere()))
+		e.Hint = bridge.Say("Is base_url the address at which you open Nextcloud? Here it is %s", strconv.Quote(a.base.String()))
+		if to, ok := a.elsewhere(); ok {
+			e.Hint = bridge.Say("Set base_url to the address that Nextcloud really has: base_url = %s", strconv.Quote(to))
+		}
 	case a.status == http.StatusServiceUnavailable && a.header.Get("X-Nextcloud-Maintenance-Mode") == "1":
 		e.RetryAfter = retryAfter(a.header.Get("Retry-After"))
 		e.Text = bridge.Say("%s is in maintenance mode", host)
@@ -111,6 +151,9 @@ func (a answer) refusal() error {
 		e.Hint = bridge.Say("Let the paths /ocs/ and /status.php pass without it. Then send what is waiting: perch retry")
 	default:
 		e.Text = bridge.Say("What answers at %[1]s, with status %[2]s, is not Nextcloud", host, status)
+		if title := a.title(); title != "" {
+			e.Text = bridge.Say("What answers at %[1]s, with status %[2]s, is not Nextcloud, but the page %[3]s", host, status, quote(title))
+		}
 		e.Hint = bridge.Say("Is base_url the address at which you open Nextcloud? Here it is %s", strconv.Quote(a.base.String()))
 	}
 	return e
@@ -118,28 +161,28 @@ func (a answer) refusal() error {
 
 // cause returns a for the log.
 func (a answer) cause() error {
-	return fmt.Errorf("status %d with %s", a.status, quote(string(a.body[:min(len(a.body), 1000)])))
+	return fmt.Errorf("status %d with %s", a.http, quote(string(a.body[:min(len(a.body), 1000)])))
 }
 
 // isPage reports whether a is a web page.
 func (a answer) isPage() bool {
-	return bytes.HasPrefix(bytes.TrimSpace(a.body), []byte("<")) ||
-		strings.HasPrefix(strings.ToLower(a.header.Get("Content-Type")), "text/html")
+	return !a.said && (bytes.HasPrefix(bytes.TrimSpace(a.body), []byte("<")) ||
+		strings.HasPrefix(strings.ToLower(a.header.Get("Content-Type")), "text/html"))
 }
 
-// elsewhere returns the base URL that a redirection speaks of.
-func (a answer) elsewhere() string {
-	asked := *a.base
-	asked.Path += a.path
-	u, err := asked.Parse(a.header.Get("Location"))
-	if err != nil || u.Host == "" {
-		return a.base.String()
-	}
-	path, ok := strings.CutSuffix(u.Path, a.path)
+// elsewhere returns the base URL that a redirection speaks of: one at which the
+// same path is asked for, or a whole server.
+func (a answer) elsewhere() (string, bool) {
+	u, ok := a.location()
 	if !ok {
-		path = ""
+		return "", false
 	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimSuffix(path, "/index.php")}).String()
+	path, same := strings.CutSuffix(u.Path, a.path)
+	if !same && (strings.Trim(path, "/") != "" || u.RawQuery != "") || u.Scheme != "https" && u.Scheme != "http" {
+		return "", false
+	}
+	base := url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimRight(strings.TrimSuffix(path, "/index.php"), "/")}
+	return base.String(), base.String() != a.base.String()
 }
 
 // retryAfter reads the header of that name: seconds or a date. It returns 0 for
@@ -202,14 +245,31 @@ func refused(e *bridge.Error, r bridge.Reply, status int) {
 	case r.Reaction != "" && status == http.StatusBadRequest:
 		e.Text = bridge.Say("Talk does not take %[1]s as a reaction to message %[2]s: it must be a single emoji, and not every message takes one", quote(r.Reaction), r.ReplyTo)
 	case status == http.StatusBadRequest && r.ReplyTo != "":
-		e.Text = bridge.Say("Talk refused the reply: perhaps the message that it quotes, %s, is gone, or the reply is blank", r.ReplyTo)
+		e.Text = bridge.Say("Talk refused the reply (400): perhaps the message that it quotes, %s, is gone, or the reply is blank", r.ReplyTo)
+		e.Hint = badRequest()
 	case status == http.StatusBadRequest:
-		e.Text = bridge.Say("Talk refused the message: perhaps it is blank")
+		e.Text = bridge.Say("Talk refused the message (400): perhaps it is blank")
+		e.Hint = badRequest()
 	case status == http.StatusRequestEntityTooLarge:
 		e.Text = bridge.Say("The message is longer than the server takes")
 		e.Hint = bridge.Say("The limit is chat.max-length in the capabilities of Talk, or that of a proxy before the server.")
 	default:
 		e.Text = bridge.Say("Talk refused the reply with status %s", strconv.Itoa(status))
+	}
+}
+
+// badRequest tells what else 400 can mean.
+func badRequest() bridge.Text {
+	return bridge.Say("It may stand there all the same: Talk also answers so if it posted the message and something failed afterwards, its signaling server for one. Nextcloud's log says what.")
+}
+
+// unclearAnswer returns the error of a post that a says nothing of.
+func unclearAnswer(a answer) error {
+	return &bridge.Error{
+		Code:  bridge.CodeUnclear,
+		Text:  bridge.Say("The reply was sent, but %[1]s answered with status %[2]s; it may stand there", a.base.Host, strconv.Itoa(a.http)),
+		Hint:  bridge.Say("A proxy before Nextcloud did not wait, or Nextcloud broke down: the log of the web server or proxy says why."),
+		Cause: a.cause(),
 	}
 }
 

@@ -4,15 +4,61 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"perch/bridge"
 )
+
+// Whatever a server answers, it is read without a panic, and means one thing: a
+// post was taken, may have been taken, was refused, or something is wrong.
+func FuzzAnswer(f *testing.F) {
+	for _, body := range []string{
+		`{"ocs":{"meta":{"status":"failure","statuscode":404},"data":[]}}`, "\ufeff{ \"ocs\" : {}}",
+		"<br />\n<b>Warning</b>: x in <b>y</b><br />{\"ocs\":{\"meta\":{},\"data\":{\"id\":1}}}", `"ocs" {"ocs" {"ocs":`,
+		"<?xml version=\"1.0\"?><ocs><meta><status>ok</status><statuscode>200</statuscode></meta><data><element>1</element><a/></data></ocs>",
+		"<ocs><meta><a><a><a><a><a>", "<html><head><title>Just a moment...</title></head></html>", "<title", "<TITLE>\xff&#0;</title>",
+	} {
+		f.Add(200, "", []byte(body))
+		f.Add(404, "", []byte(body))
+		f.Add(302, "https://auth.example.com/?rd=x", []byte(body))
+	}
+	base := &url.URL{Scheme: "https", Host: "cloud.example.com"}
+	f.Fuzz(func(t *testing.T, status int, location string, body []byte) {
+		header := http.Header{}
+		if location != "" {
+			header.Set("Location", location)
+		}
+		a := newAnswer(base, "/ocs/v2.php/x", status, header, body)
+		if a.said && a.status/100 == 2 {
+			var data any
+			if raw, err := a.ocs(); err != nil || raw != nil && json.Unmarshal(raw, &data) != nil {
+				t.Errorf("data %q, %v", raw, err)
+			}
+		} else if _, err := a.ocs(); bridge.TextOf(err).IsZero() {
+			t.Errorf("no words for %d", status)
+		}
+		if a.taken() && a.lost() || a.taken() && a.fromTalk() || a.lost() && a.fromTalk() {
+			t.Errorf("taken %t, lost %t, refused %t", a.taken(), a.lost(), a.fromTalk())
+		}
+		if to, ok := a.elsewhere(); ok {
+			if u, err := parseBase(to); err != nil || u.Host == "" {
+				t.Errorf("base_url %q: %v", to, err)
+			}
+		}
+		e, ok := errors.AsType[*bridge.Error](a.refusal())
+		if !ok || e.Text.IsZero() || len(e.Text.String()) > 2000 || !utf8.ValidString(e.Text.String()) {
+			t.Errorf("refusal %v", e)
+		}
+	})
+}
 
 // TestUnreachableInWords has the failures of a network that loopback has not.
 func TestUnreachableInWords(t *testing.T) {

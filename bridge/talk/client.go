@@ -214,6 +214,8 @@ func (c *Client) sendAsBot(ctx context.Context, r bridge.Reply, q request, reply
 	switch {
 	case a.taken():
 		return nil
+	case a.lost():
+		return unclearAnswer(a)
 	case a.fromTalk():
 		return refusedBot(r, a)
 	}
@@ -233,6 +235,8 @@ func (c *Client) sendAsUser(ctx context.Context, r bridge.Reply, q request, repl
 	}
 	switch {
 	case a.taken():
+	case a.lost():
+		return "", unclearAnswer(a)
 	case a.fromTalk():
 		if badToken := c.badToken(ctx, a); badToken != nil {
 			return "", badToken
@@ -344,12 +348,11 @@ func (c *Client) do(ctx context.Context, q request) (answer, error) {
 	defer resp.Body.Close()
 	most := max(q.most, maxAnswer)
 	data, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
-	a := answer{base: c.base, path: q.path, status: resp.StatusCode, header: resp.Header, body: data}
+	a := newAnswer(c.base, q.path, resp.StatusCode, resp.Header, data[:min(int64(len(data)), most)])
 	switch {
-	case err == nil && int64(len(data)) <= most:
-		return a, nil
-	case resp.StatusCode >= 300:
-		a.body = a.body[:0] // The status says enough.
+	case err == nil && int64(len(data)) <= most,
+		// Here the status says enough: a bot is told no more than that it posted.
+		resp.StatusCode >= 300, resp.StatusCode == http.StatusCreated && q.method == http.MethodPost && !q.bearer:
 		return a, nil
 	case err == nil:
 		err = io.ErrShortBuffer

@@ -20,6 +20,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -209,8 +210,8 @@ func TestSendAsRecorded(t *testing.T) {
 				Ref: "d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35",
 			},
 		},
-		{recording: "bot_message_bad_reply_to", reply: bridge.Reply{Room: kitchen(), Text: "x", ReplyTo: "99999"}, code: bridge.CodeRejected, text: "quotes, 99999, is gone"},
-		{recording: "bot_message_empty", reply: bridge.Reply{Room: kitchen(), Text: "  "}, code: bridge.CodeRejected, text: "blank"},
+		{recording: "bot_message_bad_reply_to", reply: bridge.Reply{Room: kitchen(), Text: "x", ReplyTo: "99999"}, code: bridge.CodeRejected, text: "quotes, 99999, is gone", hint: "may stand there"},
+		{recording: "bot_message_empty", reply: bridge.Reply{Room: kitchen(), Text: "  "}, code: bridge.CodeRejected, text: "blank", hint: "Nextcloud's log"},
 		{recording: "bot_message_maintenance", reply: bridge.Reply{Room: kitchen(), Text: "x"}, code: bridge.CodeUnavailable, text: "maintenance", hint: "occ maintenance:mode --off"},
 		{recording: "bot_message_throttled", reply: eyes, code: bridge.CodeThrottled, text: "no more requests", hint: "occ security:bruteforce:reset IP"},
 		{recording: "bot_message_too_long", reply: bridge.Reply{Room: kitchen(), Text: long}, code: bridge.CodeRejected, text: "longer", hint: "chat.max-length"},
@@ -365,11 +366,26 @@ func TestAnswers(t *testing.T) {
 		{"bot: no such conversation", asBot, always(404, ocsJSON, refusedJSON), bridge.CodeRejected, "no conversation Kitchen", "talk:bot:setup BOT-ID knzaftd5"},
 		{"bot: forbidden", asBot, always(403, ocsJSON, refusedJSON), bridge.CodeRejected, "may not write", ""},
 		{"bot: another refusal", asBot, always(422, ocsJSON, refusedJSON), bridge.CodeRejected, "status 422", ""},
-		{"user: bad request", asUser, always(400, ocsJSON, refusedJSON), bridge.CodeRejected, "blank", ""},
+		{"user: bad request", asUser, always(400, ocsJSON, refusedJSON), bridge.CodeRejected, "blank", "may stand there"},
 		{"user: forbidden", asUser, always(403, ocsJSON, refusedJSON), bridge.CodeRejected, "may not write to Kitchen", "moderator"},
 		{"user: lobby", asUser, always(412, ocsJSON, refusedJSON), bridge.CodeRejected, "lobby of Kitchen", "moderator"},
 		{"server error", asBot, always(500, ocsJSON, refusedJSON), bridge.CodeUnavailable, "failed with status 500", "log"},
-		{"bad gateway", asBot, always(502, html, page), bridge.CodeUnavailable, "proxy before it, failed with status 502 and a web page", "proxy"},
+		{"bad gateway", asBot, always(502, html, page), bridge.CodeUnclear, "answered with status 502; it may stand there", "proxy"},
+		{"gateway time-out", asUser, always(504, "text/plain", ""), bridge.CodeUnclear, "answered with status 504", "proxy"},
+		{"Cloudflare waits no longer", asBot, always(524, html, page), bridge.CodeUnclear, "answered with status 524", "proxy"},
+		{"Cloudflare got nonsense", asBot, always(520, html, page), bridge.CodeUnclear, "answered with status 520", "proxy"},
+		{"Nextcloud breaks down", asBot, always(500, html, page), bridge.CodeUnclear, "answered with status 500", "proxy"},
+		{"PHP breaks down", asBot, always(200, html, "<br />\n<b>Fatal error</b>:  Maximum execution time exceeded"), bridge.CodeUnclear, "answered with status 200", "log"},
+		{"a server error behind a warning", asBot, always(500, html, phpWarning+refusedJSON), bridge.CodeUnavailable, "failed with status 500", "log"},
+		{"a proxy without a server", asBot, always(503, html, page), bridge.CodeUnavailable, "503", "log"},
+		{"no tunnel", asBot, always(530, html, page), bridge.CodeUnavailable, "530", "log"},
+		{"a refusal under status 200", asBot, always(200, ocsJSON, refused(404)), bridge.CodeRejected, "no conversation Kitchen", "talk:bot:setup"},
+		{"a refused signature under status 200", asBot, always(200, ocsJSON, refused(997)), bridge.CodeUnauthorized, "refused the signature", "perch retry"},
+		{"a failure under status 200", asBot, always(200, ocsJSON, refused(996)), bridge.CodeUnavailable, "failed with status 500", "log"},
+		{"a refusal behind a warning", asBot, always(404, html, phpWarning+refusedJSON), bridge.CodeRejected, "no conversation Kitchen", "talk:bot:setup"},
+		{"a refusal behind a byte order mark", asBot, always(404, html, "\ufeff"+refusedJSON), bridge.CodeRejected, "no conversation Kitchen", "talk:bot:setup"},
+		{"a refusal in XML", asBot, always(401, "application/xml", refusedXML(401)), bridge.CodeUnauthorized, "refused the signature", "perch retry"},
+		{"a refusal in XML under status 200", asBot, always(200, "text/xml", refusedXML(404)), bridge.CodeRejected, "no conversation Kitchen", "talk:bot:setup"},
 		{"maintenance of something else", asUser, always(503, html, page), bridge.CodeUnavailable, "503", "log"},
 		{"proxy refuses the length", asBot, always(413, html, page), bridge.CodeRejected, "longer", "proxy"},
 		{"proxy throttles", asUser, always(429, html, page), bridge.CodeThrottled, "no more requests", "security:bruteforce:reset"},
@@ -396,6 +412,142 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+const phpWarning = "<br />\n<b>Warning</b>:  Undefined array key \"ocs\" in <b>/var/www/nextcloud/lib/x.php</b> on line <b>7</b><br />\n"
+
+func refused(code int) string {
+	return `{"ocs":{"meta":{"status":"failure","statuscode":` + strconv.Itoa(code) + `,"message":""},"data":[]}}`
+}
+
+func refusedXML(code int) string {
+	return `<?xml version="1.0"?>` + "\n<ocs>\n <meta>\n  <status>failure</status>\n  <statuscode>" + strconv.Itoa(code) +
+		"</statuscode>\n  <message/>\n </meta>\n <data/>\n</ocs>\n"
+}
+
+// What is posted is never posted again, whatever stands around the answer.
+func TestPostedWhateverStandsAround(t *testing.T) {
+	const posted = `{"ocs":{"meta":{"status":"ok","statuscode":201,"message":"OK"},"data":{"id":31}}}`
+	const postedXML = "<?xml version=\"1.0\"?>\n<ocs><meta><status>ok</status><statuscode>201</statuscode></meta><data><id>31</id></data></ocs>"
+	for name, body := range map[string]string{
+		"nothing": posted, "a byte order mark": "\ufeff" + posted, "a warning before": phpWarning + posted, "a warning after": posted + phpWarning,
+		"a whole page before": page + posted, "XML": postedXML, "a warning before XML": phpWarning + postedXML,
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, status := range []int{200, 201} {
+				s := serve(t, map[string]http.HandlerFunc{"/": always(status, "text/html", body)})
+				if id, err := newClient(t, options(t, s.URL, talk.ReplyAsUser)).Send(t.Context(), bridge.Reply{Room: kitchen(), Text: "x"}); err != nil || id != "31" {
+					t.Errorf("%d as the user: %q, %v", status, id, err)
+				}
+				if _, err := newClient(t, options(t, s.URL, talk.ReplyAsBot)).Send(t.Context(), bridge.Reply{Room: kitchen(), Text: "x"}); err != nil {
+					t.Errorf("%d as the bot: %v", status, err)
+				}
+			}
+		})
+	}
+	t.Run("a page alone", func(t *testing.T) {
+		s := serve(t, map[string]http.HandlerFunc{"/": always(201, "text/html", page)})
+		if _, err := newClient(t, options(t, s.URL, talk.ReplyAsBot)).Send(t.Context(), bridge.Reply{Room: kitchen(), Text: "x"}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What stands before Nextcloud is named, and is never taken for its address.
+func TestGates(t *testing.T) {
+	titled := func(title, more string) string {
+		return "<!doctype html><html><head><title>" + title + "</title>" + more + "</head></html>"
+	}
+	tests := []struct {
+		name     string
+		status   int
+		location string
+		header   string // name: value
+		body     string
+		text     []string
+		hint     string
+	}{
+		{"Authelia", 302, "https://auth.example.com/?rd=https%3A%2F%2Fcloud.example.com%2F&rm=POST", "", "", []string{"Authelia", "auth.example.com"}, "without log-in"},
+		{"Authelia, to a program", 401, "https://auth.example.com/?rd=https%3A%2F%2Fcloud.example.com%2F", "", "401 Unauthorized", []string{"Authelia"}, "without log-in"},
+		{"authentik", 302, "/outpost.goauthentik.io/start?rd=x", "", "", []string{"authentik"}, "without log-in"},
+		{"authentik itself", 302, "https://id.example.com/application/o/authorize/?client_id=x", "", "", []string{"authentik"}, "without log-in"},
+		{"Cloudflare Access", 302, "https://team.cloudflareaccess.com/cdn-cgi/access/login/cloud.example.com?kid=x", "", "", []string{"Cloudflare Access"}, "without log-in"},
+		{"Cloudflare Access, its page", 200, "", "", titled("Sign in ・ Cloudflare Access", ""), []string{"Cloudflare Access", "Sign in"}, "without log-in"},
+		{"Keycloak", 302, "https://sso.example.com/realms/home/protocol/openid-connect/auth?client_id=x", "", "", []string{"Keycloak"}, "without log-in"},
+		{"oauth2-proxy", 302, "/oauth2/start?rd=%2Focs%2F", "", "", []string{"oauth2-proxy"}, "without log-in"},
+		{"any portal", 303, "https://portal.example.com/signin?x=1", "", "", []string{"something asks for a log-in", "portal.example.com"}, "without log-in"},
+		{"any portal by its host", 302, "https://sso.example.com/x", "", "", []string{"something asks for a log-in"}, "without log-in"},
+		{"the log-in of Nextcloud", 302, "/index.php/login", "", "", []string{"asks for a log-in", "/index.php/login"}, "without log-in"},
+		{"a page to log in", 401, "", "", titled("Login - Authelia", ""), []string{"Authelia"}, "without log-in"},
+		{"Anubis", 200, "", "", titled("Making sure you&#39;re not a bot!", ""), []string{"Anubis", "Making sure you're not a bot!"}, "without this check"},
+		{"Anubis, translated", 200, "", "", titled("Mal sehen", `<script src="/.within.website/x/cmd/anubis/static/js/main.mjs">`), []string{"Anubis", "Mal sehen"}, "without this check"},
+		{"Cloudflare", 403, "", "Cf-Mitigated: challenge", titled("Just a moment...", ""), []string{"Cloudflare", "Just a moment..."}, "without this check"},
+		{"Cloudflare, translated", 403, "", "Cf-Mitigated: challenge", titled("Nur einen Moment…", ""), []string{"Cloudflare", "Nur einen Moment…"}, "without this check"},
+		{"Cloudflare under 503", 503, "", "", titled("Just a moment...", ""), []string{"Cloudflare"}, "without this check"},
+		{"any challenge", 403, "", "", titled("Checking your browser", ""), []string{"a protection", "Checking your browser"}, "without this check"},
+		{"a page with a title", 403, "", "", titled(" \n403&nbsp;Forbidden\u202e ", ""), []string{`not Nextcloud, but the page "403 Forbidden"`}, "base_url"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serve(t, map[string]http.HandlerFunc{"/": func(w http.ResponseWriter, r *http.Request) {
+				if tt.location != "" {
+					w.Header().Set("Location", tt.location)
+				}
+				if name, value, ok := strings.Cut(tt.header, ": "); ok {
+					w.Header().Set(name, value)
+				}
+				always(tt.status, "text/html", tt.body)(w, r)
+			}})
+			c := newClient(t, options(t, s.URL, talk.ReplyAsBot))
+			_, err := c.Send(t.Context(), bridge.Reply{Room: kitchen(), Text: "x"})
+			for _, text := range tt.text {
+				wantError(t, err, bridge.CodeUnavailable, text, tt.hint)
+			}
+			d := talk.Doctor{Client: c, ConfigFile: "config.toml", Now: time.Now}
+			if r := d.Status(t.Context()); r.Status != bridge.StatusFail || strings.Contains(r.Fix.String(), "write: base_url") {
+				t.Errorf("the doctor says %s: %s; %s", r.Status, r.Seen, r.Fix)
+			}
+		})
+	}
+}
+
+func TestReadsWhatStandsAround(t *testing.T) {
+	const status = `{"installed":true,"maintenance":false,"needsDbUpgrade":false,"version":"32.0.1.2","versionstring":"32.0.1","productname":"Nextcloud"}`
+	capabilities := recorded(t, "capabilities_anonymous").Response.Body
+	for name, around := range map[string]func(string) string{
+		"nothing":           func(s string) string { return s },
+		"a byte order mark": func(s string) string { return "\ufeff" + s },
+		"a warning":         func(s string) string { return phpWarning + s },
+		"a notice after":    func(s string) string { return s + phpWarning },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, map[string]http.HandlerFunc{
+				"/status.php": always(200, "text/html", around(status)), "/ocs/": always(200, "text/html", around(capabilities)),
+			})
+			c := newClient(t, options(t, s.URL, ""))
+			if got, err := c.Status(t.Context()); err != nil || got.Version != "32.0.1" {
+				t.Errorf("%+v, %v", got, err)
+			}
+			if got, err := c.Capabilities(t.Context()); err != nil || got.TalkVersion != "21.1.7" || got.MaxLength != 32000 {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+	t.Run("XML", func(t *testing.T) {
+		s := serve(t, map[string]http.HandlerFunc{"/ocs/": always(200, "application/xml", `<?xml version="1.0"?><ocs><meta><status>ok</status><statuscode>200</statuscode></meta>`+
+			`<data><version><string>32.0.1</string></version><capabilities><spreed><features><element>audio</element><element>bots-v1</element></features>`+
+			`<config><chat><max-length>1000</max-length></chat></config><version>21.1.7</version></spreed></capabilities></data></ocs>`)})
+		got, err := newClient(t, options(t, s.URL, "")).Capabilities(t.Context())
+		want := talk.Capabilities{ServerVersion: "32.0.1", Talk: true, TalkVersion: "21.1.7", Features: []string{"audio", "bots-v1"}, MaxLength: 1000}
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%v (-want +got):\n%s", err, diff)
+		}
+	})
+	t.Run("a failure under status 200", func(t *testing.T) {
+		s := serve(t, map[string]http.HandlerFunc{"/ocs/": always(200, "application/json", refused(997))})
+		_, err := newClient(t, options(t, s.URL, "")).User(t.Context())
+		wantError(t, err, bridge.CodeUnauthorized, "refused the app token", "perch")
+	})
+}
+
 func TestTakenWhateverTheBody(t *testing.T) {
 	for _, replyAs := range []string{talk.ReplyAsBot, talk.ReplyAsUser} {
 		for _, handler := range []http.HandlerFunc{always(201, "", ""), always(200, "application/json", `{"ok":true}`), always(201, "text/plain", "fine")} {
@@ -410,7 +562,7 @@ func TestTakenWhateverTheBody(t *testing.T) {
 func TestQuoteThatIsNotSentIsNotBlamed(t *testing.T) {
 	s := serve(t, map[string]http.HandlerFunc{"/": always(400, "application/json", refusedJSON)})
 	_, err := newClient(t, options(t, s.URL, "")).Send(t.Context(), bridge.Reply{Room: kitchen(), Text: " ", ReplyTo: "derived-00"})
-	wantError(t, err, bridge.CodeRejected, "refused the message: perhaps it is blank", "")
+	wantError(t, err, bridge.CodeRejected, "refused the message (400): perhaps it is blank", "may stand there")
 }
 
 func TestRetryAfter(t *testing.T) {
@@ -534,7 +686,8 @@ func TestRedirectionsAreNotFollowed(t *testing.T) {
 	tests := []struct{ name, location, base string }{
 		{"another server", elsewhere.URL + "/ocs/v2.php/apps/spreed/api/v1/bot/knzaftd5/message", elsewhere.URL},
 		{"another path", "/nextcloud/ocs/v2.php/apps/spreed/api/v1/bot/knzaftd5/message", "/nextcloud"},
-		{"a page", elsewhere.URL + "/login?x=1", elsewhere.URL},
+		{"a server", elsewhere.URL + "/", elsewhere.URL},
+		{"a page", elsewhere.URL + "/welcome?x=1", ""},
 		{"no address", "http://[", ""},
 		{"another kind of address", "mailto:admin@example.com", ""},
 	}
@@ -545,17 +698,15 @@ func TestRedirectionsAreNotFollowed(t *testing.T) {
 				w.WriteHeader(status)
 			}})
 			base := tt.base
-			if !strings.HasPrefix(base, "http") {
+			if strings.HasPrefix(base, "/") {
 				base = s.URL + base
 			}
-			for _, replyAs := range []string{talk.ReplyAsBot, talk.ReplyAsUser} {
-				_, err := newClient(t, options(t, s.URL, replyAs)).Send(t.Context(), bridge.Reply{Room: kitchen(), Text: "x"})
-				inHint := "base_url = "
-				if replyAs == talk.ReplyAsBot {
-					inHint += `"` + base + `"`
-				}
-				wantError(t, err, bridge.CodeUnavailable, tt.location, inHint)
+			_, err := newClient(t, options(t, s.URL, "")).Send(t.Context(), bridge.Reply{Room: kitchen(), Text: "x"})
+			inHint := "Is base_url the address"
+			if base != "" {
+				inHint = `base_url = "` + base + `"`
 			}
+			wantError(t, err, bridge.CodeUnavailable, tt.location, inHint)
 		}
 	}
 	if followed.Load() {
@@ -640,8 +791,11 @@ func TestUnclear(t *testing.T) {
 			w.WriteHeader(http.StatusCreated)
 			_, _ = io.WriteString(w, `{"ocs":`)
 		}})
-		_, err := newClient(t, options(t, s.URL, "")).Send(t.Context(), text)
+		_, err := newClient(t, options(t, s.URL, talk.ReplyAsUser)).Send(t.Context(), text)
 		wantError(t, err, bridge.CodeUnclear, "answer did not come", "")
+		if _, err := newClient(t, options(t, s.URL, "")).Send(t.Context(), text); err != nil {
+			t.Errorf("a bot is told enough by the status, and yet: %v", err)
+		}
 	})
 	t.Run("half a refusal is a refusal", func(t *testing.T) {
 		s := serve(t, map[string]http.HandlerFunc{"/": func(w http.ResponseWriter, _ *http.Request) {

@@ -220,10 +220,12 @@ func (d Doctor) Status(ctx context.Context) bridge.Result {
 		return d.failedBy(err, "/status.php")
 	}
 	var s Status
-	if a.status != http.StatusOK || json.Unmarshal(a.body, &s) != nil || s.Version == "" {
+	if a.status != http.StatusOK || json.Unmarshal(within(a.body, "installed"), &s) != nil || s.Version == "" {
 		r := d.failedBy(a.refusal(), "/status.php")
-		if to := a.elsewhere(); a.status/100 == 3 && to != d.Client.base.String() {
-			r.Fix = d.baseURL(to)
+		if _, stopped := a.gate(); a.status/100 == 3 && !stopped {
+			if to, ok := a.elsewhere(); ok {
+				r.Fix = d.baseURL(to)
+			}
 		}
 		return r
 	}

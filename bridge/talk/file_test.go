@@ -289,7 +289,7 @@ func TestFetchFileFollowsNoRedirection(t *testing.T) {
 			})
 			m, a := list()
 			_, err := newClient(t, options(t, s.URL, talk.ReplyAsBot)).FetchFile(t.Context(), m, a, limit)
-			wantError(t, err, bridge.CodeUnavailable, "sends us elsewhere", "base_url = ")
+			wantError(t, err, bridge.CodeUnavailable, "sends us elsewhere", "base_url")
 		})
 	}
 	if followed.Load() {

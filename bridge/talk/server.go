@@ -34,7 +34,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	var s Status
-	if a.status != http.StatusOK || json.Unmarshal(a.body, &s) != nil || s.Version == "" {
+	if a.status != http.StatusOK || json.Unmarshal(within(a.body, "installed"), &s) != nil || s.Version == "" {
 		return Status{}, a.refusal()
 	}
 	return s, nil
@@ -61,7 +61,7 @@ func (c *Client) Capabilities(ctx context.Context) (Capabilities, error) {
 				Features []string `json:"features"`
 				Config   orEmpty[struct {
 					Chat orEmpty[struct {
-						MaxLength int `json:"max-length"`
+						MaxLength scalar `json:"max-length"`
 					}] `json:"chat"`
 				}] `json:"config"`
 			} `json:"spreed"`
@@ -75,7 +75,7 @@ func (c *Client) Capabilities(ctx context.Context) (Capabilities, error) {
 		capabilities.Talk = true
 		capabilities.TalkVersion = s.Version
 		capabilities.Features = s.Features
-		if most := s.Config.value.Chat.value.MaxLength; most > 0 {
+		if most, _ := strconv.Atoi(string(s.Config.value.Chat.value.MaxLength)); most > 0 {
 			capabilities.MaxLength = most
 		}
 	}
