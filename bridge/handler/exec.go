@@ -314,13 +314,7 @@ func notStarted(path string, err error) error {
 
 // reply returns what a program printed as a message.
 func reply(output []byte) string {
-	text := strings.ToValidUTF8(string(bytes.TrimPrefix(output, []byte("\ufeff"))), "\ufffd")
-	text = strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) && c != '\n' && c != '\t' {
-			return -1
-		}
-		return c
-	}, text)
+	text := bridge.CleanText(string(bytes.TrimPrefix(output, []byte("\ufeff"))))
 	if strings.TrimSpace(text) == "" {
 		return ""
 	}

@@ -220,7 +220,7 @@ func TestExecReply(t *testing.T) {
 		{"nothing", "", ""},
 		{"white space", " \r\n\t\n\u00a0", ""},
 		{"control characters alone", "\x00\x1b", ""},
-		{"colours", "\x1b[31mred\x00", "[31mred"},
+		{"colours", "\x1b]0;a title\a\x1b[1;31mred\x1b[0m\x00", "red"},
 		{"Latin-1", "K\xfcche", "K\ufffdche"},
 		{"UTF-8 with a byte order mark", "\ufeffKüche 🥚", "Küche 🥚"},
 		{"UTF-16", "\xff\xfeh\x00i\x00", "\ufffdhi"},

@@ -3,18 +3,13 @@ package handler
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math"
-	"runtime/debug"
 	"time"
 
 	"perch/bridge"
 	"perch/bridge/config"
 )
-
-// abandonAfter is how long after its deadline a handler may take to return.
-const abandonAfter = time.Second
 
 // Router is the handler of all conversations: it asks the one that a message is
 // for, if it is for one, and answers as the configuration says.
@@ -190,8 +185,7 @@ func (a *asked) reaction(m bridge.Message) bridge.Reply {
 	return bridge.Reply{Room: m.Room, ReplyTo: m.Key.ID, Reaction: a.config.Ack}
 }
 
-// answer runs the handler when it is m's turn, until its deadline. A panic is an
-// error; a handler that does not return is left behind.
+// answer runs the handler when it is m's turn, until its deadline.
 func (a *asked) answer(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
 	select {
 	case a.slots <- struct{}{}:
@@ -206,54 +200,28 @@ func (a *asked) answer(ctx context.Context, m bridge.Message) ([]bridge.Reply, e
 		defer cancel()
 	}
 
-	type result struct {
-		replies []bridge.Reply
-		err     error
+	replies, err := bridge.Call(timed, a.handler, m)
+	if err != nil && errors.Is(timed.Err(), context.DeadlineExceeded) {
+		err = a.late(err)
 	}
-	done := make(chan result, 1)
-	go func() {
-		var r result
-		defer func() {
-			if p := recover(); p != nil {
-				r = result{err: &bridge.Error{
-					Code:  bridge.CodeInternal,
-					Text:  bridge.Say("The handler crashed"),
-					Hint:  bridge.Say("This is a bug in the handler; the message is not tried again."),
-					Cause: fmt.Errorf("panic: %v\n%s", p, debug.Stack()),
-				}}
-			}
-			done <- r
-		}()
-		r.replies, r.err = a.handler.Handle(timed, m)
-	}()
-	var r result
-	select {
-	case r = <-done:
-	case <-timed.Done():
-		timer := time.NewTimer(abandonAfter)
-		defer timer.Stop()
-		select {
-		case r = <-done:
-		case <-timer.C:
-			r.err = timed.Err()
-		}
-	}
-	if r.err != nil && errors.Is(timed.Err(), context.DeadlineExceeded) {
-		r.err = a.late(r.err)
-	}
-	return r.replies, r.err
+	return replies, err
 }
 
-// late is the error of a handler that reached its deadline.
+// late is the error of a handler that reached its deadline. What the handler
+// knows about why is a better hint than the setting.
 func (a *asked) late(cause error) error {
 	table := "handler"
 	if a.name != "" {
 		table = "handlers." + a.name
 	}
+	hint := bridge.HintOf(cause)
+	if hint.IsZero() {
+		hint = bridge.Say("To give it longer, set timeout in config.toml under [%s].", table)
+	}
 	return &bridge.Error{
 		Code:  bridge.CodeUnavailable,
 		Text:  bridge.Say("The handler did not answer within %s", a.config.Timeout.String()),
-		Hint:  bridge.Say("To give it longer, set timeout in config.toml under [%s].", table),
+		Hint:  hint,
 		Cause: cause,
 	}
 }

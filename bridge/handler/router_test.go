@@ -334,6 +334,17 @@ func TestDeadline(t *testing.T) {
 			})
 		})
 	}
+	t.Run("the handler knows why", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			_, err := newRouted(t, settings(), func(ctx context.Context, _ bridge.Message) ([]bridge.Reply, error) {
+				<-ctx.Done()
+				return nil, &bridge.Error{Code: bridge.CodeUnavailable, Text: bridge.Say("no answer"), Hint: bridge.Say("do this"), Cause: ctx.Err()}
+			}).Handle(t.Context(), said("room", "hi"))
+			if !strings.Contains(bridge.TextOf(err).String(), "did not answer within") || bridge.HintOf(err).String() != "do this" {
+				t.Errorf("error %v, hint %q", err, bridge.HintOf(err))
+			}
+		})
+	})
 	t.Run("of a relay is its own affair", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := settings(func(h *config.Handler) { h.Kind, h.Timeout = config.Relay, config.Duration(2*time.Second) })

@@ -316,7 +316,7 @@ func TestARoomThatCouldNotBeToldIsToldNext(t *testing.T) {
 func TestRepliesAreCompleted(t *testing.T) {
 	f := newFixture(t)
 	running(t, f.worker(func(context.Context, bridge.Message) ([]bridge.Reply, error) {
-		return []bridge.Reply{{Text: "one|two", ReplyTo: "1"}, {Room: bridge.Room{Token: "other"}, Text: "three"}, {Reaction: "👍", ReplyTo: "1"}, {Text: ""}}, nil
+		return []bridge.Reply{{Text: "one|two", ReplyTo: "1"}, {Room: bridge.Room{Token: "other"}, Text: "th\x00r\x1b[1mee"}, {Reaction: "👍\x00", ReplyTo: "1"}, {Text: "\x00"}}, nil
 	}).Run)
 	m := f.message("room", "hi")
 	m.Thread = bridge.Thread{ID: "7", Title: "Lunch"}

@@ -5,9 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -18,9 +16,6 @@ const (
 	// drainGrace is how long a handler or a request to Talk may go on after a
 	// stop was asked for.
 	drainGrace = 2 * time.Second
-	// abandonAfter is how long a handler may take to return after its context is
-	// done.
-	abandonAfter = time.Second
 	// reclaimAfter is the pause after the inbox or outbox could not be read.
 	reclaimAfter = time.Second
 )
@@ -103,8 +98,7 @@ func (w *Worker) handle(ctx context.Context, item bridge.InboxItem) error {
 	return nil
 }
 
-// call runs the handler, until shortly after ctx is done. A panic is an error;
-// a handler that does not return then is left behind.
+// call runs the handler, until shortly after ctx is done.
 func (w *Worker) call(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
 	hctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -114,43 +108,11 @@ func (w *Worker) call(ctx context.Context, m bridge.Message) ([]bridge.Reply, er
 	})
 	defer stop()
 
-	type result struct {
-		replies []bridge.Reply
-		err     error
-	}
-	done := make(chan result, 1)
-	go func() {
-		var r result
-		defer func() {
-			if p := recover(); p != nil {
-				r = result{err: &bridge.Error{
-					Code:  bridge.CodeInternal,
-					Text:  bridge.Say("The handler crashed"),
-					Hint:  bridge.Say("This is a bug in the handler; the message is not tried again."),
-					Cause: fmt.Errorf("panic: %v\n%s", p, debug.Stack()),
-				}}
-			}
-			done <- r
-		}()
-		r.replies, r.err = w.Handler().Handle(hctx, m)
-	}()
-
-	var r result
-	select {
-	case r = <-done:
-	case <-hctx.Done():
-		timer := time.NewTimer(abandonAfter)
-		defer timer.Stop()
-		select {
-		case r = <-done:
-		case <-timer.C:
-			r.err = hctx.Err()
-		}
-	}
-	if r.err != nil && hctx.Err() != nil {
+	replies, err := bridge.Call(hctx, w.Handler(), m)
+	if err != nil && hctx.Err() != nil {
 		return nil, hctx.Err() // it was stopped, and whatever it says comes of that
 	}
-	return r.replies, r.err
+	return replies, err
 }
 
 // complete fills in the rooms, threads and references of replies, and what they
@@ -158,6 +120,7 @@ func (w *Worker) call(ctx context.Context, m bridge.Message) ([]bridge.Reply, er
 func (w *Worker) complete(m bridge.Message, replies []bridge.Reply) []bridge.Reply {
 	var all []bridge.Reply
 	for _, r := range replies {
+		r.Text, r.Reaction = bridge.CleanText(r.Text), bridge.CleanText(r.Reaction)
 		if r.Room.Token == "" {
 			r.Room = m.Room
 		}
