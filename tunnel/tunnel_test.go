@@ -123,7 +123,7 @@ func (r *rig) stop() {
 	r.cancel()
 	select {
 	case <-r.done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		r.tb.Fatal("Run does not return")
 	}
 }
@@ -131,7 +131,7 @@ func (r *rig) stop() {
 // await returns the first of the states, from now on or reached, that is wanted.
 func (r *rig) await(what string, wanted func(tunnel.State) bool) tunnel.State {
 	r.tb.Helper()
-	limit := time.NewTimer(30 * time.Second)
+	limit := time.NewTimer(2 * time.Minute)
 	defer limit.Stop()
 	for {
 		r.mu.Lock()
@@ -208,7 +208,7 @@ func (r *rig) visit(method, path, body string) (status int, answer string, heade
 // eventually waits for what no state tells.
 func (r *rig) eventually(what string, is func() bool) {
 	r.tb.Helper()
-	limit := time.NewTimer(30 * time.Second)
+	limit := time.NewTimer(2 * time.Minute)
 	defer limit.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

@@ -21,6 +21,7 @@ import (
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/bridge/doctor"
+	"perch/bridge/testenv"
 	"perch/ui/kit"
 	"perch/ui/kit/kittest"
 )
@@ -559,7 +560,7 @@ func (x *tested) step() {
 	select {
 	case f := <-x.queue:
 		f()
-	case <-time.After(10 * time.Second):
+	case <-time.After(testenv.Patience):
 		x.t.Fatal("nothing happens")
 	}
 }

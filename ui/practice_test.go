@@ -20,6 +20,7 @@ import (
 	"perch/bridge/config"
 	botcontrol "perch/bridge/control"
 	"perch/bridge/secret"
+	"perch/bridge/testenv"
 	"perch/ui/kit"
 	"perch/ui/kit/kittest"
 )
@@ -38,7 +39,7 @@ func practising(t *testing.T, b *fakeBackend, v fyne.ThemeVariant) (*tested, *pr
 // until ticks until done is true: it waits for what the page watches.
 func (x *tested) until(what string, done func() bool) {
 	x.t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(testenv.Patience)
 	for !done() {
 		select {
 		case f := <-x.queue:

@@ -20,6 +20,7 @@ import (
 	"perch/bridge/journal"
 	"perch/bridge/practice"
 	"perch/bridge/secret"
+	"perch/bridge/testenv"
 	"perch/ui/kit"
 	"perch/ui/kit/kittest"
 )
@@ -149,7 +150,7 @@ func (s *scene) open(t *testing.T, o botcontrol.Options) (stop func()) {
 
 func (s *scene) until(t *testing.T, is func(bridge.Snapshot) bool) bridge.Snapshot {
 	t.Helper()
-	late := time.NewTimer(20 * time.Second)
+	late := time.NewTimer(testenv.Patience)
 	defer late.Stop()
 	for {
 		b, changed := s.desk.Snapshot()
@@ -216,7 +217,7 @@ func openReal(t *testing.T, b Backend, variant fyne.ThemeVariant) real {
 // wait lets the page work until it reads a text and nothing happens for a while.
 func (x real) wait(want string) {
 	x.t.Helper()
-	late := time.NewTimer(30 * time.Second)
+	late := time.NewTimer(testenv.Patience)
 	defer late.Stop()
 	for quiet := 0; quiet < 3; {
 		select {

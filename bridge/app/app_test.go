@@ -27,6 +27,7 @@ import (
 	"perch/bridge/eventlog"
 	"perch/bridge/practice"
 	"perch/bridge/secret"
+	"perch/bridge/testenv"
 )
 
 const key = "0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -63,7 +64,7 @@ func newWorldWith(t *testing.T, o practice.Options, secrets bridge.SecretStore, 
 	w.room = server.AddRoom("Kitchen", "alice", "bob")
 	w.cfg.Talk.BaseURL = server.URL()
 	w.cfg.Talk.AllowedUsers = []string{"alice"}
-	w.cfg.Webhook.Listen = freeAddr(t)
+	w.cfg.Webhook.Listen = testenv.FreeAddr(t)
 	for _, f := range change {
 		f(&w.cfg)
 	}
@@ -125,14 +126,6 @@ func check(t *testing.T, err error) {
 	}
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 // post posts a text and returns the id of the message, and whether the bot has
 // acknowledged it.
 func (w *world) post(who, text string) (id int, acknowledged bool) {
@@ -154,7 +147,7 @@ func (w *world) ask(text string) string {
 
 func (w *world) reply(id int) string {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), testenv.Patience)
 	defer cancel()
 	e, err := w.server.WaitReply(ctx, w.room, id)
 	check(w.t, err)
@@ -164,7 +157,7 @@ func (w *world) reply(id int) string {
 // await returns the first event whose title has part in it.
 func (w *world) await(part string) bridge.Event {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), testenv.Patience)
 	defer cancel()
 	var seen []string
 	for {
@@ -548,7 +541,7 @@ func TestLongReplyIsSplit(t *testing.T) {
 // awaitMaxLength waits until the bot has asked what the server takes.
 func (w *world) awaitMaxLength() {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), testenv.Patience)
 	defer cancel()
 	_, err := w.server.WaitRequest(ctx, 0, func(r practice.Request) bool { return strings.Contains(r.Path, "capabilities") })
 	check(w.t, err)
@@ -577,7 +570,7 @@ func TestSettingsChangeWhileItRuns(t *testing.T) {
 	}
 
 	old := w.cfg.Webhook.Listen
-	w.cfg.Webhook.Listen, w.cfg.Webhook.Path = freeAddr(t), "/elsewhere"
+	w.cfg.Webhook.Listen, w.cfg.Webhook.Path = testenv.FreeAddr(t), "/elsewhere"
 	check(t, os.Remove(w.home.ConfigFile()))
 	w.save()
 	w.await("settings were read again")

@@ -1,12 +1,12 @@
 package app_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +18,7 @@ import (
 	"perch/bridge/cli"
 	"perch/bridge/config"
 	"perch/bridge/practice"
+	"perch/bridge/testenv"
 )
 
 // asPerch makes the test binary behave as perch itself.
@@ -33,29 +34,28 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// process starts `perch run` with the home and waits until it answers.
-func process(t *testing.T, home config.Home, addr string) *exec.Cmd {
+// process starts `perch run` with the home and waits until it listens.
+func process(t *testing.T, home config.Home) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	check(t, err)
 	cmd := exec.CommandContext(t.Context(), self, "run")
 	cmd.Env = append(os.Environ(), asPerch+"=1", "PERCH_HOME="+home.ConfigDir, "PERCH_WEBHOOK_SECRET="+key, "PERCH_APP_TOKEN=", "DBUS_SESSION_BUS_ADDRESS=")
 	var said strings.Builder
-	cmd.Stdout, cmd.Stderr = io.Discard, &said
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
+	check(t, err)
 	check(t, cmd.Start())
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		resp, err := http.Get("http://" + addr + "/healthz")
-		if err == nil {
-			_ = resp.Body.Close()
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), "Listening for webhooks") {
+			go func() { _, _ = io.Copy(io.Discard, out) }() // until it ends
 			return cmd
 		}
-		if time.Now().After(deadline) {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-			t.Fatalf("perch did not come up: %v\n%s", err, said.String())
-		}
 	}
+	_ = cmd.Wait()
+	t.Fatalf("perch did not come up: %s", said.String())
+	return nil
 }
 
 // Killed at any moment, under load, again and again: what was acknowledged is
@@ -68,7 +68,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	dir := t.TempDir()
 	home := config.Home{ConfigDir: dir, DataDir: dir}
 	cfg := config.Default()
-	cfg.Talk.BaseURL, cfg.Talk.AllowedUsers, cfg.Webhook.Listen = server.URL(), []string{"alice"}, freeAddr(t)
+	cfg.Talk.BaseURL, cfg.Talk.AllowedUsers, cfg.Webhook.Listen = server.URL(), []string{"alice"}, testenv.FreeAddr(t)
 	_, err = config.Save(filepath.Join(dir, "config.toml"), cfg)
 	check(t, err)
 	bot, err := server.InstallBot(practice.Bot{Name: "Perch", URL: "http://" + cfg.Webhook.Listen + cfg.Webhook.Path, Secret: key})
@@ -79,19 +79,29 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		id   int
 		text string
 	}
-	var mu sync.Mutex
-	var acknowledged []question
-	var posted int
+	var (
+		mu           sync.Mutex
+		acknowledged []question
+		up           = make(chan struct{}) // closed while Perch runs
+	)
+	running := func() <-chan struct{} {
+		mu.Lock()
+		defer mu.Unlock()
+		return up
+	}
+	came := make(chan struct{}, 1) // one more was acknowledged
 	posting, stop := context.WithCancel(t.Context())
 	defer stop()
 	var clients sync.WaitGroup
-	perch := process(t, home, cfg.Webhook.Listen)
 	for c := range rooms {
 		room := server.AddRoom(fmt.Sprintf("Room %d", c), "alice")
-		_, err := server.EnableBot(t.Context(), room, bot)
-		check(t, err)
 		clients.Go(func() {
-			for i := 0; posting.Err() == nil && i < 300; i++ { // the server keeps 1000 entries a room
+			for i := 0; i < 900; i++ { // the server keeps 1000 entries a room
+				select {
+				case <-running():
+				case <-posting.Done():
+					return
+				}
 				text := fmt.Sprintf("%d.%d", c, i)
 				r, err := server.Post(posting, room, "alice", "!echo "+text)
 				if err != nil {
@@ -100,29 +110,44 @@ func TestKilledAtAnyMoment(t *testing.T) {
 					}
 					return
 				}
-				mu.Lock()
-				posted++
-				if r.Deliveries[0].OK() {
+				if len(r.Deliveries) == 1 && r.Deliveries[0].OK() {
+					mu.Lock()
 					acknowledged = append(acknowledged, question{room, r.ID, text})
+					mu.Unlock()
+					select {
+					case came <- struct{}{}:
+					default:
+					}
 				}
-				mu.Unlock()
 			}
 		})
+		defer func() { stop(); clients.Wait() }()
+		_, err := server.EnableBot(t.Context(), room, bot)
+		check(t, err)
 	}
+	perch := process(t, home)
 	for range rounds {
-		timer := time.NewTimer(time.Duration(20+rand.IntN(200)) * time.Millisecond)
-		<-timer.C // the moment of the crash is to be any
+		mu.Lock()
+		close(up)
+		mu.Unlock()
+		for range 1 + rand.IntN(15) { // under load, however slow the machine is
+			<-came
+		}
+		<-time.After(time.Duration(rand.IntN(30)) * time.Millisecond) // the moment of the crash is to be any
+		mu.Lock()
+		up = make(chan struct{})
+		mu.Unlock()
 		check(t, perch.Process.Kill())
 		_ = perch.Wait()
-		perch = process(t, home, cfg.Webhook.Listen)
+		perch = process(t, home)
 	}
 	stop()
 	clients.Wait()
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
 	for _, q := range acknowledged {
+		ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
 		e, err := server.WaitReply(ctx, q.room, q.id)
+		cancel()
 		if err != nil {
 			t.Fatalf("message %d (%s) was acknowledged and never answered: %v", q.id, q.text, err)
 		}
@@ -130,10 +155,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			t.Errorf("%s was answered with %q", q.text, e.Text)
 		}
 	}
-	if len(acknowledged) < rounds {
-		t.Errorf("only %d of %d messages were acknowledged: that proves nothing", len(acknowledged), posted)
-	}
-	t.Logf("%d of %d messages were acknowledged, and all of those answered", len(acknowledged), posted)
+	t.Logf("%d messages were acknowledged, and all of those answered", len(acknowledged))
 	check(t, perch.Process.Signal(os.Interrupt))
 	_ = perch.Wait()
 }

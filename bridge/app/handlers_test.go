@@ -14,6 +14,7 @@ import (
 	"perch/bridge/config"
 	"perch/bridge/practice"
 	"perch/bridge/talk"
+	"perch/bridge/testenv"
 )
 
 // with returns a change of the configuration to a handler.
@@ -191,7 +192,7 @@ func TestRelayToAnotherBot(t *testing.T) {
 		calls <- call{string(body), r.Header}
 	}))
 	t.Cleanup(other.Close)
-	w := newWorld(t, practice.Options{}, with(config.Relay, func(h *config.Handler) { h.URL = "http://" + freeAddr(t) + "/talk" }))
+	w := newWorld(t, practice.Options{}, with(config.Relay, func(h *config.Handler) { h.URL = "http://" + testenv.FreeAddr(t) + "/talk" }))
 	_, ok := w.post("alice", "is anybody there?")
 	if !ok {
 		t.Fatal("not acknowledged")

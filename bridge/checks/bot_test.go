@@ -3,17 +3,16 @@ package checks_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"perch/bridge"
 	"perch/bridge/app"
 	"perch/bridge/config"
 	"perch/bridge/eventlog"
 	"perch/bridge/practice"
+	"perch/bridge/testenv"
 )
 
 const key = "0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -65,7 +64,7 @@ func (b *bot) ask(text string) string {
 	if len(r.Deliveries) != 1 || !r.Deliveries[0].OK() {
 		b.t.Fatalf("%q was not acknowledged", text)
 	}
-	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), testenv.Patience)
 	defer cancel()
 	e, err := b.server.WaitReply(ctx, b.room, r.ID)
 	check(b.t, err)
@@ -75,7 +74,7 @@ func (b *bot) ask(text string) string {
 // await waits for an event whose title has part in it.
 func (b *bot) await(part string) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), testenv.Patience)
 	defer cancel()
 	var seen []string
 	for {
@@ -99,12 +98,4 @@ func check(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	defer ln.Close()
-	return ln.Addr().String()
 }

@@ -37,6 +37,7 @@ import (
 	"perch/bridge/journal"
 	"perch/bridge/practice"
 	"perch/bridge/secret"
+	"perch/bridge/testenv"
 )
 
 const otherKey = "another-secret-of-forty-characters-and-more-000"
@@ -70,7 +71,7 @@ func newPerch(t *testing.T, o practice.Options) *perch {
 	p.room = server.AddRoom("Kitchen", "alice", "bob")
 	p.cfg.Talk.BaseURL = server.URL()
 	p.cfg.Talk.AllowedUsers = []string{"alice"}
-	p.cfg.Webhook.Listen = freeAddr(t)
+	p.cfg.Webhook.Listen = testenv.FreeAddr(t)
 	p.save()
 	p.set(p.keychain, bridge.WebhookSecret, key)
 	p.install(practice.Bot{Name: "Perch", Secret: key})
@@ -201,7 +202,7 @@ func TestNothingAnswers(t *testing.T) {
 			t.Errorf("%s is %s: %s", id, row.Status, row.Seen)
 		}
 	}
-	if report.Duration > 15*time.Second { // it has deadlines of its own, far below on any machine
+	if report.Duration > testenv.Patience { // it has deadlines of its own, far below on any machine
 		t.Errorf("it took %s", report.Duration)
 	}
 }
@@ -245,7 +246,7 @@ func (p *perch) follow(fix string) (done bool) {
 		if strings.Contains(fix, "[webhook]") {
 			table = "webhook"
 		}
-		p.write(table, m[1], strings.ReplaceAll(m[2], "USER-ID", "alice"))
+		p.write(table, m[1], strings.NewReplacer("USER-ID", "alice", "127.0.0.1:8460", testenv.FreeAddr(p.t)).Replace(m[2]))
 	})
 	match(`perch secret generate webhook_secret`, func([]string) { p.set(p.keychain, bridge.WebhookSecret, key) })
 	match(`perch secret set webhook_secret`, func([]string) { p.set(p.keychain, bridge.WebhookSecret, key) })
@@ -521,7 +522,7 @@ func faults() []fault {
 			}
 		}, false},
 		{"a server that is down", "server-tcp", fail, "refuses connections", func(p *perch) {
-			p.cfg.Talk.BaseURL = "http://" + freeAddr(p.t)
+			p.cfg.Talk.BaseURL = "http://" + testenv.FreeAddr(p.t)
 			p.save()
 		}, false},
 
@@ -620,7 +621,7 @@ func faults() []fault {
 			}
 		}, false},
 		{"no tunnel", "public-url", fail, "refused: nothing listens", func(p *perch) {
-			p.cfg.Webhook.PublicURL = "http://" + freeAddr(p.t)
+			p.cfg.Webhook.PublicURL = "http://" + testenv.FreeAddr(p.t)
 			p.save()
 		}, false},
 		{"no public address", "public-url", fail, "none is set", func(p *perch) {
@@ -729,7 +730,7 @@ func faults() []fault {
 		}, true},
 		{"an address that changed since", "bot-entry", warn, "Talk has the bot at http://127.0.0.1:", func(p *perch) {
 			p.heard()
-			p.cfg.Webhook.Listen = freeAddr(p.t)
+			p.cfg.Webhook.Listen = testenv.FreeAddr(p.t)
 			p.save()
 		}, false},
 
@@ -777,7 +778,7 @@ func (p *perch) another(itsKey string) (addr string) {
 	p.t.Helper()
 	dir := p.t.TempDir()
 	home, secrets, cfg := config.Home{ConfigDir: dir, DataDir: dir}, secret.Memory(), p.cfg
-	cfg.Webhook.Listen, cfg.Webhook.PublicURL = freeAddr(p.t), ""
+	cfg.Webhook.Listen, cfg.Webhook.PublicURL = testenv.FreeAddr(p.t), ""
 	_, err := config.Save(home.ConfigFile(), cfg)
 	check(p.t, err)
 	p.set(secrets, bridge.WebhookSecret, itsKey)

@@ -33,15 +33,13 @@ import (
 
 	"perch/bridge/cli"
 	"perch/bridge/practice"
+	"perch/bridge/testenv"
 )
 
 // The scripts run the real program: this binary, by the name of perch.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"perch": func() { os.Exit(cli.Process(nil)) }})
 }
-
-// patience bounds every wait of a script for something that will come.
-const patience = 30 * time.Second
 
 // Every script has a home of its own and no keychain, unless it starts one.
 // Beside the commands of testscript it knows those of (*world).commands.
@@ -73,10 +71,12 @@ func TestScripts(t *testing.T) {
 			if condition != "keychain" {
 				return false, fmt.Errorf("no such condition: %s", condition)
 			}
-			return !slices.ContainsFunc([]string{"dbus-daemon", "gnome-keyring-daemon", "secret-tool"}, func(program string) bool {
-				_, err := exec.LookPath(program)
-				return err != nil
-			}), nil
+			for _, program := range []string{"dbus-daemon", "gnome-keyring-daemon", "secret-tool"} {
+				if missing, err := testenv.Missing(program); missing {
+					return false, err
+				}
+			}
+			return true, nil
 		},
 		Cmds:                commands(),
 		RequireExplicitExec: true,
@@ -115,6 +115,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"fault":      {"[KIND ENDPOINT TIMES]: makes the Talk server fail, or well again; a delay is of 1 s", 0, fault},
 		"webhook":    {"ROOM USER TEXT: posts a message to $ADDR, signed with $SECRET, and prints the status; TEXT can have escapes as in Go", 3, postWebhook},
 		"get":        {"PATH: gets a page of $ADDR and prints its status and text", 1, get},
+		"unused":     {"VAR: VAR is an address that nobody listens on", 1, unused},
 		"busy":       {"VAR: takes a port; VAR is its address", 1, busy},
 		"edit":       {"FILE OLD NEW: replaces a text in a file", 3, edit},
 		"mode":       {"PERMISSIONS FILE…: checks permissions, in octal", 2, mode},
@@ -238,7 +239,7 @@ func await(w *world, ts *testscript.TestScript, args []string) {
 	p := w.running(ts, args[0])
 	want, err := regexp.Compile("(?m)" + args[1])
 	ts.Check(err)
-	giveUp := time.After(patience)
+	giveUp := time.After(testenv.Patience)
 	for {
 		text, changed := p.out.after(p.seen)
 		if match := want.FindStringSubmatchIndex(text); match != nil {
@@ -270,7 +271,7 @@ func end(w *world, ts *testscript.TestScript, args []string) {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // It may have ended.
 	select {
 	case <-p.ended:
-	case <-time.After(patience):
+	case <-time.After(testenv.Patience):
 		ts.Fatalf("it does not stop")
 	}
 	out, _ := p.out.after(0)
@@ -319,7 +320,7 @@ func (w *world) talk(ts *testscript.TestScript) (*practice.Server, context.Conte
 	if w.server == nil {
 		ts.Fatalf("there is no Talk server; start it with practice")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testenv.Patience)
 	ts.Defer(cancel)
 	return w.server, ctx
 }
@@ -410,7 +411,7 @@ func get(_ *world, ts *testscript.TestScript, args []string) {
 }
 
 func printAnswer(ts *testscript.TestScript, req *http.Request) {
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: testenv.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	ts.Check(err)
 	defer resp.Body.Close()
@@ -424,6 +425,10 @@ func busy(_ *world, ts *testscript.TestScript, args []string) {
 	ts.Check(err)
 	ts.Defer(func() { _ = listener.Close() })
 	ts.Setenv(args[0], listener.Addr().String())
+}
+
+func unused(_ *world, ts *testscript.TestScript, args []string) {
+	ts.Setenv(args[0], testenv.FreeAddr(ts))
 }
 
 func edit(_ *world, ts *testscript.TestScript, args []string) {

@@ -2,7 +2,6 @@ package control_test
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"perch/bridge/doctor"
 	"perch/bridge/practice"
 	"perch/bridge/secret"
+	"perch/bridge/testenv"
 )
 
 // world is a bot in a home of its own, and a practice server.
@@ -39,7 +39,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, server: server, room: server.AddRoom("Kitchen", "alice", "mallory"), cfg: config.Default()}
 	w.cfg.Talk.BaseURL = server.URL()
 	w.cfg.Talk.AllowedUsers = []string{"alice"}
-	w.cfg.Webhook.Listen = freeAddr(t)
+	w.cfg.Webhook.Listen = testenv.FreeAddr(t)
 	dir := t.TempDir()
 	w.home = config.Home{ConfigDir: dir, DataDir: filepath.Join(dir, "data")}
 	w.open()
@@ -81,7 +81,7 @@ func (w *world) setUp() {
 // until waits for a snapshot, as the window does: at each change.
 func (w *world) until(what string, is func(bridge.Snapshot) bool) bridge.Snapshot {
 	w.t.Helper()
-	late := time.NewTimer(20 * time.Second)
+	late := time.NewTimer(testenv.Patience)
 	defer late.Stop()
 	for {
 		s, changed := w.Snapshot()
@@ -236,7 +236,7 @@ func TestWatchesTheJournal(t *testing.T) {
 	}
 	var ids []int64
 	var sent, passing int
-	late := time.NewTimer(20 * time.Second)
+	late := time.NewTimer(testenv.Patience)
 	defer late.Stop()
 	for sent < messages || passing < messages {
 		select {
@@ -334,7 +334,7 @@ func TestPractice(t *testing.T) {
 	room := p.Rooms()[0].Token
 	until := func(what string, is func([]bridge.Line) bool) {
 		t.Helper()
-		late := time.NewTimer(20 * time.Second)
+		late := time.NewTimer(testenv.Patience)
 		defer late.Stop()
 		for {
 			changed := p.Changed()
@@ -377,14 +377,6 @@ func check(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // Resume on a running bot, and Pause on a paused one, change nothing: the bot

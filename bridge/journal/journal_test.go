@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"perch/bridge"
+	"perch/bridge/testenv"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -85,7 +86,7 @@ func put(t *testing.T, j *Journal, m bridge.Message) bool {
 
 func claim(t *testing.T, j *Journal) bridge.InboxItem {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
 	defer cancel()
 	item, err := j.Claim(ctx)
 	if err != nil {
@@ -96,7 +97,7 @@ func claim(t *testing.T, j *Journal) bridge.InboxItem {
 
 func due(t *testing.T, j *Journal) bridge.OutboxItem {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
 	defer cancel()
 	item, err := j.Due(ctx)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"perch/bridge/eventlog"
 	"perch/bridge/journal"
 	"perch/bridge/pipeline"
+	"perch/bridge/testenv"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -84,7 +85,7 @@ func (f *fixture) enqueue(t *testing.T, rooms ...string) []int64 {
 // await returns the first event that is wanted.
 func (f *fixture) await(t *testing.T, wanted func(bridge.Event) bool) bridge.Event {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
 	defer cancel()
 	var seen []string
 	for {

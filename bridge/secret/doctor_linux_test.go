@@ -8,16 +8,13 @@ import (
 	"testing"
 
 	"perch/bridge"
+	"perch/bridge/testenv"
 )
 
 // What the doctor says of a real keychain in each of its states, with the
 // secret in the environment and without.
 func TestDiagnoseKeychain(t *testing.T) {
-	for _, program := range []string{"dbus-run-session", "gnome-keyring-daemon"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%s is not installed; make deps installs it", program)
-		}
-	}
+	testenv.NeedPrograms(t, "dbus-run-session", "gnome-keyring-daemon")
 	home := t.TempDir()
 	for _, s := range []struct{ home, prepare, seen string }{
 		{home, unlocked, "GNOME Keyring, unlocked"},

@@ -16,6 +16,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"perch/bridge"
+	"perch/bridge/testenv"
 )
 
 // A session has a bus and a home of its own, in which the state of the keychain
@@ -36,11 +37,7 @@ const (
 
 // Every state of a real keychain is told from the others.
 func TestKeychain(t *testing.T) {
-	for _, program := range []string{"dbus-run-session", "gnome-keyring-daemon", "secret-tool"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%s is not installed; make deps installs it", program)
-		}
-	}
+	testenv.NeedPrograms(t, "dbus-run-session", "gnome-keyring-daemon", "secret-tool")
 	t.Run("unlocked", func(t *testing.T) {
 		home := t.TempDir()
 		inSession(t, home, "unlocked", unlocked)

@@ -6,9 +6,10 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"perch/bridge/testenv"
 )
 
 // What logind announces is noticed without a look at the clock.
@@ -20,7 +21,7 @@ func TestLogind(t *testing.T) {
 		t.Fatalf("reply %v, error %v", reply, err)
 	}
 	stranger := connect(t, address)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
 	defer cancel()
 	awake := wakeups(ctx)
 	announce := func(by *dbus.Conn, asleep bool) {
@@ -65,9 +66,7 @@ func TestNoSystemBus(t *testing.T) {
 // startBus starts a bus that ends with the test, and returns its address.
 func startBus(t *testing.T) string {
 	t.Helper()
-	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		t.Skip("dbus-daemon is not installed; make deps installs it")
-	}
+	testenv.NeedPrograms(t, "dbus-daemon")
 	daemon := exec.CommandContext(t.Context(), "dbus-daemon", "--session", "--nofork", "--print-address=1")
 	out, err := daemon.StdoutPipe()
 	if err != nil {

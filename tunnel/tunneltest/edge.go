@@ -177,7 +177,7 @@ func (e *Edge) Registrations() []Registration {
 // longer than 30 s.
 func (e *Edge) Wait(n int) {
 	e.tb.Helper()
-	limit := time.NewTimer(30 * time.Second)
+	limit := time.NewTimer(2 * time.Minute)
 	defer limit.Stop()
 	for {
 		e.mu.Lock()

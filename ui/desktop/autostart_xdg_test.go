@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"perch/bridge/testenv"
 )
 
 func TestStartsAtLogin(t *testing.T) {
@@ -65,10 +67,7 @@ func TestProgramPath(t *testing.T) {
 // The desktop's own reader of entries starts what was written, whatever its
 // path has in it (but for %, which GLib does not take in a path).
 func TestDesktopEntry(t *testing.T) {
-	gio, err := exec.LookPath("gio")
-	if err != nil {
-		t.Skip("gio is not installed (package libglib2.0-bin)")
-	}
+	testenv.NeedPrograms(t, "gio")
 	for _, name := range []string{"plain", "with space", `quote"d`, "dollar$HOME", "back`tick", `back\slash`, `back\\slashes`, "new\nline", "semi;colon&"} {
 		dir := t.TempDir()
 		program, seen := filepath.Join(dir, name), filepath.Join(dir, "seen")
@@ -80,7 +79,7 @@ func TestDesktopEntry(t *testing.T) {
 		if err := os.WriteFile(entry, []byte(desktopEntry(program)), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.CommandContext(t.Context(), gio, "launch", entry).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), "gio", "launch", entry).CombinedOutput(); err != nil {
 			t.Errorf("%q: %v\n%s", name, err, out)
 			continue
 		}
@@ -94,7 +93,7 @@ func TestDesktopEntry(t *testing.T) {
 // eventually waits until done is true.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(testenv.Patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !done() {

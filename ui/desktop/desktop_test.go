@@ -26,6 +26,7 @@ import (
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/bridge/doctor"
+	"perch/bridge/testenv"
 	"perch/ui"
 )
 
@@ -202,14 +203,7 @@ type session struct {
 
 func newSession(t *testing.T) *session {
 	t.Helper()
-	for _, program := range []string{"Xvfb", "openbox", "xdotool", "dbus-daemon"} {
-		if _, err := exec.LookPath(program); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatal(err)
-			}
-			t.Skipf("%s is not installed; make deps installs it", program)
-		}
-	}
+	testenv.NeedPrograms(t, "Xvfb", "openbox", "xdotool", "dbus-daemon")
 	s := &session{t: t, home: t.TempDir()}
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -420,7 +414,7 @@ func (p *started) ended() {
 	p.t.Helper()
 	select {
 	case <-p.done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(testenv.Patience):
 		p.t.Fatal("it does not end")
 	}
 	if code := p.cmd.ProcessState.ExitCode(); code != 0 || !strings.Contains(p.out.String(), "ended <nil>") {

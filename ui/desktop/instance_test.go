@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"perch/bridge"
+	"perch/bridge/testenv"
 )
 
 func raised(t *testing.T, raise <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-raise:
-	case <-time.After(20 * time.Second):
+	case <-time.After(testenv.Patience):
 		t.Fatal("the window was not raised")
 	}
 }
@@ -94,11 +95,11 @@ func TestClaimUnanswered(t *testing.T) {
 	if err := os.Remove(socket); err != nil {
 		t.Fatal(err)
 	}
-	deaf, err := net.Listen("unix", socket)
+	silent, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer deaf.Close()
+	defer silent.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	first, _, _, err := Claim(ctx, dir)

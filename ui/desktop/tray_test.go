@@ -19,6 +19,7 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/config"
+	"perch/bridge/testenv"
 	"perch/ui"
 	"perch/ui/kit"
 )
@@ -371,11 +372,7 @@ func TestTrayHosts(t *testing.T) {
 
 // The keychain's prompt makes the driver deaf to panels that come.
 func TestTrayAfterKeychainPrompt(t *testing.T) {
-	for _, program := range []string{"gnome-keyring-daemon", "secret-tool"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%s is not installed; make deps installs it", program)
-		}
-	}
+	testenv.NeedPrograms(t, "gnome-keyring-daemon", "secret-tool")
 	s := newSession(t)
 	keychain := exec.Command("gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets")
 	keychain.Stdin = strings.NewReader("pw")
