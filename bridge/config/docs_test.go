@@ -159,19 +159,22 @@ func TestConfigurationHasASchema(t *testing.T) {
 	handler := object{}
 	c, room := Default(), defaultRoom()
 	for _, k := range newDraft(&c).keys() {
-		last := k.path[len(k.path)-1]
-		into(k.path[:len(k.path)-1])[last] = property(k)
-		if k.handler != nil {
+		if last := k.path[len(k.path)-1]; k.handler != nil {
 			handler[last] = property(k)
+		} else {
+			into(k.path[:len(k.path)-1])[last] = property(k)
 		}
 	}
 	rooms := object{}
 	for _, k := range bind(nil, roomRows(), &room, &room) {
 		rooms[k.Name] = property(k)
 	}
-	root[handlersTable] = object{"type": "object", "additionalProperties": closed(handler)}
+	one := object{"$ref": "#/definitions/handler"}
+	root[handlerTable] = one
+	root[handlersTable] = object{"type": "object", "additionalProperties": one}
 	root[roomsTable] = object{"type": "object", "additionalProperties": closed(rooms)}
 	schema := closed(root)
+	schema["definitions"] = object{"handler": closed(handler)}
 	schema["$schema"], schema["title"] = "http://json-schema.org/draft-07/schema#", "config.toml of Perch"
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)

@@ -111,10 +111,12 @@ func readFile(path string) (data []byte, err error) {
 }
 
 // Save writes c, which should be valid, to path in one step: after a crash the
-// file is the old or the new one. Missing folders are made, for the user
-// alone, and so is the file. If path is a symbolic link, the file it points to
-// is written. A file there that Load would refuse is kept beside under the name
-// that Save returns; it can hold secrets, if it was refused for them.
+// file is the old or the new one. Of a file that is there, only what c says
+// otherwise changes; comments, order and spacing stay. Missing folders are made,
+// for the user alone, and so is the file. If path is a symbolic link, the file
+// it points to is written. A file that Load would refuse, or that cannot be
+// changed without losing comments, is kept beside under the name that Save
+// returns; it can hold secrets, if it was refused for them.
 func Save(path string, c Config) (kept string, err error) {
 	data, err := c.Bytes()
 	if err != nil {
@@ -132,11 +134,17 @@ func Save(path string, c Config) (kept string, err error) {
 		return "", failed(err)
 	}
 	old, err := readFile(target)
+	whole := errors.Is(err, fs.ErrNotExist)
 	if err == nil {
 		_, _, err = Parse(target, old)
+		revised, ok := revise(old, c)
+		if ok {
+			data = revised
+		}
+		whole = ok && err == nil
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		kept = target + ".broken-" + time.Now().UTC().Format("20060102-150405.000")
+	if !whole {
+		kept = target + ".old-" + time.Now().UTC().Format("20060102-150405.000")
 		if err := keep(target, kept); err != nil {
 			return "", failed(err)
 		}

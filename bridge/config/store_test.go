@@ -169,7 +169,7 @@ func TestSaveKeepsAFileThatItCannotParse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !strings.HasPrefix(kept, path+".broken-") {
+			if !strings.HasPrefix(kept, path+".old-") {
 				t.Fatalf("kept as %q", kept)
 			}
 			if got, err := os.ReadFile(kept); err != nil || string(got) != data {
