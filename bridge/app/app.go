@@ -256,11 +256,12 @@ func (a *App) intake(j pipeline.Journal) *pipeline.Intake {
 
 // serve begins to answer on l.
 func (a *App) serve(l *listener) {
-	handler := webhook.NewHandler(webhook.Options{
+	o := webhook.Options{
 		Source:   receivers{a, noter{a, a.intake(a.journal)}},
 		Instance: a.instance,
 		Sink:     a.Bus,
-	})
+		Log:      a.log,
+	}
 	a.Bus.Publish(bridge.Event{
 		Stage: bridge.StageApp,
 		Title: bridge.Say("Listening for webhooks on %s", "http://"+l.addr+a.current.Load().config.Webhook.Path),
@@ -273,7 +274,7 @@ func (a *App) serve(l *listener) {
 			}
 			l.ln = again.ln
 		}
-		err := webhook.Serve(ctx, l.ln, handler, a.log)
+		err := webhook.New(o).Serve(ctx, l.ln)
 		l.ln = nil
 		return err
 	}})

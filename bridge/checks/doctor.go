@@ -416,20 +416,20 @@ func (s *session) selfURL(cfg config.Config) string {
 // serve answers self-checks. A webhook that comes meanwhile is refused, as it
 // would be if nobody listened.
 func (s *session) serve(ctx context.Context, ln net.Listener, cfg config.Config) {
-	quiet := slog.New(slog.DiscardHandler)
-	handler := webhook.NewHandler(webhook.Options{
+	server := webhook.New(webhook.Options{
 		Source: standIn{
 			path: cfg.Webhook.Path,
 			key:  sync.OnceValue(func() bridge.Secret { return s.key(context.WithoutCancel(ctx), bridge.WebhookSecret) }),
 		},
 		Instance: s.instance,
 		Sink:     &eventlog.Bus{}, // nobody listens
+		Log:      slog.New(slog.DiscardHandler),
 	})
 	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		_ = webhook.Serve(serving, ln, handler, quiet) // until cancel
+		_ = server.Serve(serving, ln) // until cancel
 	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -30,7 +30,7 @@ func errTooManyFailures(from string) error {
 	return &bridge.Error{
 		Code: bridge.CodeThrottled,
 		Text: bridge.Say("%s sent too many webhooks with a wrong signature", from),
-		Hint: bridge.Say("Right signatures are still taken. Wrong ones from this address are no longer logged one by one."),
+		Hint: bridge.Say("Right signatures are still taken."),
 	}
 }
 
@@ -49,5 +49,20 @@ func errIncomplete(cause error) error {
 		Text:  bridge.Say("A webhook did not arrive whole"),
 		Hint:  bridge.Say("The connection between your server and Perch broke off; if it happens often, look at the proxy or tunnel in between."),
 		Cause: cause,
+	}
+}
+
+func errMisled(came, path string) error {
+	return &bridge.Error{
+		Code: bridge.CodeNotFound,
+		Text: bridge.Say("A webhook came to %[1]s, but Perch takes webhooks at %[2]s", came, path),
+		Hint: bridge.Say("Is the bot installed with another address, or does a proxy in between change the path? The address to install it with: perch occ"),
+	}
+}
+
+func errPath(came, path string) error {
+	return &bridge.Error{
+		Code: bridge.CodeNotFound,
+		Text: bridge.Say("A request came to %[1]s, where nothing is; webhooks go to %[2]s", came, path),
 	}
 }

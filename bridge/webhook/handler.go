@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -76,38 +77,43 @@ type Options struct {
 	Source   Source
 	Instance string // tells this process from any other; for self-checks
 	Sink     bridge.EventSink
+	Log      *slog.Logger // for what net/http has to say
 }
 
-// NewHandler returns the handler of the webhook's path and of GET /healthz.
+// Server takes webhooks.
+type Server struct {
+	options      Options
+	small, large *semaphore.Weighted // of the unverified bytes
+	failures     *limiter
+	refused      tally
+}
+
+// New returns a Server. Serve lets it answer requests.
+func New(o Options) *Server {
+	return &Server{
+		options:  o,
+		small:    semaphore.NewWeighted(maxUnverified / 2),
+		large:    semaphore.NewWeighted(maxUnverified / 2),
+		failures: newLimiter(),
+		refused:  tally{sink: o.Sink},
+	}
+}
+
+// ServeHTTP answers the webhook's path and GET /healthz.
 //
 // A webhook is answered with 200 when the receiver has accepted it, and with 400, 401,
 // 404, 405, 413, 429 or 503 else. Talk takes all but 200 for a failure, and
 // never sends again.
-func NewHandler(o Options) http.Handler {
-	return &handler{
-		Options:  o,
-		small:    semaphore.NewWeighted(maxUnverified / 2),
-		large:    semaphore.NewWeighted(maxUnverified / 2),
-		failures: newLimiter(),
-	}
-}
-
-type handler struct {
-	Options
-	small, large *semaphore.Weighted // of the unverified bytes
-	failures     *limiter
-}
-
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	receiver := h.Source.Current()
-	switch r.URL.Path {
-	case receiver.Settings().Path:
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	receiver := s.options.Source.Current()
+	switch path := receiver.Settings().Path; r.URL.Path {
+	case path:
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
 			http.Error(w, "This address takes webhooks of Nextcloud Talk, by POST only.", http.StatusMethodNotAllowed)
 			return
 		}
-		h.receive(w, r, receiver)
+		s.receive(w, r, receiver)
 	case "/healthz":
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", http.MethodGet)
@@ -116,11 +122,25 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		_, _ = io.WriteString(w, "ok\n")
 	default:
-		http.NotFound(w, r)
+		s.misled(w, r, path)
 	}
 }
 
-func (h *handler) receive(w http.ResponseWriter, r *http.Request, receiver Receiver) {
+// misled answers a request to another path than the webhook's.
+func (s *Server) misled(w http.ResponseWriter, r *http.Request, path string) {
+	const most = 80 // of a path in the log
+	came := r.URL.EscapedPath()
+	if len(came) > most {
+		came = came[:most] + "…"
+	}
+	if r.Header.Get(HeaderSignature) != "" {
+		s.refuse(w, r, noiseMisled, http.StatusNotFound, slog.LevelWarn, errMisled(came, path))
+		return
+	}
+	s.refuse(w, r, noisePath, http.StatusNotFound, slog.LevelInfo, errPath(came, path))
+}
+
+func (s *Server) receive(w http.ResponseWriter, r *http.Request, receiver Receiver) {
 	settings := receiver.Settings()
 	req := Request{
 		Header:     r.Header,
@@ -132,17 +152,17 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request, receiver Recei
 	if settings.RequireSignature {
 		switch {
 		case !settings.HasSecret:
-			h.refuse(w, r, http.StatusServiceUnavailable, slog.LevelError, errNoSecret())
+			s.refuse(w, r, noiseNoSecret, http.StatusServiceUnavailable, slog.LevelError, errNoSecret())
 			return
 		case req.Random == "" || signature == "":
-			h.refuse(w, r, http.StatusBadRequest, slog.LevelWarn, errNoHeaders())
+			s.refuse(w, r, noiseUnsigned, http.StatusBadRequest, slog.LevelWarn, errNoHeaders())
 			return
 		}
 	}
 
-	release, err := h.reserve(r)
+	release, err := s.reserve(r)
 	if err != nil {
-		h.refuse(w, r, statusOf(err), slog.LevelWarn, err)
+		s.refuseBody(w, r, err)
 		return
 	}
 	req.Body, err = readBody(w, r)
@@ -150,25 +170,25 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request, receiver Recei
 	release()
 	switch {
 	case err != nil:
-		h.refuse(w, r, statusOf(err), slog.LevelWarn, err)
+		s.refuseBody(w, r, err)
 		return
 	case isSelfCheck(req.Body):
-		h.answerSelfCheck(w, r, receiver, req, signature)
+		s.answerSelfCheck(w, r, receiver, req, signature)
 		return
 	case !valid:
-		h.refuseSignature(w, r)
+		s.refuseSignature(w, r)
 		return
 	}
 
 	m, err := receiver.Decode(req)
 	if err != nil {
-		h.refuse(w, r, http.StatusBadRequest, slog.LevelWarn, err)
+		s.refuse(w, r, noiseUnread, http.StatusBadRequest, slog.LevelWarn, err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), acceptTimeout)
 	defer cancel()
 	if err := receiver.Accept(ctx, m); err != nil {
-		h.refuse(w, r, http.StatusServiceUnavailable, slog.LevelError, err)
+		s.refuse(w, r, noiseNotStored, http.StatusServiceUnavailable, slog.LevelError, err)
 		return
 	}
 	w.WriteHeader(http.StatusOK)
@@ -176,15 +196,15 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request, receiver Recei
 
 // reserve waits for room for the body among the unverified bytes. release
 // gives it back.
-func (h *handler) reserve(r *http.Request) (release func(), err error) {
-	size, share := r.ContentLength, h.large
+func (s *Server) reserve(r *http.Request) (release func(), err error) {
+	size, share := r.ContentLength, s.large
 	switch {
 	case size > maxBody:
 		return nil, errTooLarge(nil)
 	case size < 0:
 		size = maxBody
 	case size <= smallBody:
-		share = h.small
+		share = s.small
 	}
 	release = func() { share.Release(size) }
 	if share.TryAcquire(size) {
@@ -222,43 +242,43 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 }
 
 // refuseSignature answers 401, and 429 once an address has failed too often.
-// A right signature is never held against earlier wrong ones: whoever mends
+// A right signature is never held against earlier wrong ones: whoever corrects
 // the secret is heard at once.
-func (h *handler) refuseSignature(w http.ResponseWriter, r *http.Request) {
+func (s *Server) refuseSignature(w http.ResponseWriter, r *http.Request) {
 	from := remoteAddr(r)
-	wait, first := h.failures.fail(from, time.Now())
-	if wait > 0 {
+	if wait := s.failures.fail(from, time.Now()); wait > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
-		level := slog.LevelDebug
-		if first {
-			level = slog.LevelWarn
-		}
-		h.refuse(w, r, http.StatusTooManyRequests, level, errTooManyFailures(from.String()))
+		s.refuse(w, r, noisePersists, http.StatusTooManyRequests, slog.LevelWarn, errTooManyFailures(from.String()))
 		return
 	}
-	h.refuse(w, r, http.StatusUnauthorized, slog.LevelWarn, errSignature(from.String()))
+	s.refuse(w, r, noiseForged, http.StatusUnauthorized, slog.LevelWarn, errSignature(from.String()))
 }
 
-func (h *handler) refuse(w http.ResponseWriter, r *http.Request, status int, level slog.Level, err error) {
-	if r.Context().Err() == nil || status >= http.StatusInternalServerError {
-		h.Sink.Publish(bridge.Event{
-			Stage: bridge.StageWebhook, Level: level,
-			Title: bridge.TextOf(err),
-			Code:  bridge.CodeOf(err),
-			Cause: err.Error(),
-			Hint:  bridge.HintOf(err),
-		})
-	}
-	http.Error(w, http.StatusText(status), status)
-}
-
-func statusOf(err error) int {
+// refuseBody answers a request whose body was not read to its end.
+func (s *Server) refuseBody(w http.ResponseWriter, r *http.Request, err error) {
+	kind, status := noiseCutShort, http.StatusBadRequest
 	switch bridge.CodeOf(err) {
 	case bridge.CodeRejected:
-		return http.StatusRequestEntityTooLarge
+		kind, status = noiseLarge, http.StatusRequestEntityTooLarge
 	case bridge.CodeUnavailable:
-		return http.StatusServiceUnavailable
+		kind, status = noiseCrowd, http.StatusServiceUnavailable
 	default:
-		return http.StatusBadRequest
 	}
+	s.refuse(w, r, kind, status, slog.LevelWarn, err)
+}
+
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, kind noise, status int, level slog.Level, err error) {
+	const most = 500 // of a cause in the log; some of it can come from the request
+	cause := err.Error()
+	if len(cause) > most {
+		cause = strings.ToValidUTF8(cause[:most], "") + "…"
+	}
+	s.refused.add(kind, remoteAddr(r), bridge.Event{
+		Stage: bridge.StageWebhook, Kind: bridge.EventWebhookRefused, Level: level,
+		Title: bridge.TextOf(err),
+		Code:  bridge.CodeOf(err),
+		Cause: cause,
+		Hint:  bridge.HintOf(err),
+	})
+	http.Error(w, http.StatusText(status), status)
 }

@@ -22,22 +22,17 @@ const (
 // limiter counts wrong signatures per address.
 type limiter struct {
 	mu        sync.Mutex
-	addresses map[netip.Addr]*failures
+	addresses map[netip.Addr]*rate.Limiter
 	swept     time.Time // when those with all their failures left were last forgotten
 }
 
-type failures struct {
-	limit  *rate.Limiter
-	warned bool // since it last had failures left
-}
-
 func newLimiter() *limiter {
-	return &limiter{addresses: make(map[netip.Addr]*failures)}
+	return &limiter{addresses: make(map[netip.Addr]*rate.Limiter)}
 }
 
 // fail notes a failure. It returns 0, or, when the address has used up its
-// failures, how long until it may fail again, and whether that is news.
-func (l *limiter) fail(from netip.Addr, now time.Time) (wait time.Duration, first bool) {
+// failures, how long until it may fail again.
+func (l *limiter) fail(from netip.Addr, now time.Time) (wait time.Duration) {
 	if from.Is6() { // whoever has one address of a /64 has them all
 		from = netip.PrefixFrom(from, 64).Masked().Addr()
 	}
@@ -46,15 +41,13 @@ func (l *limiter) fail(from netip.Addr, now time.Time) (wait time.Duration, firs
 	f := l.addresses[from]
 	if f == nil {
 		l.forget(now)
-		f = &failures{limit: rate.NewLimiter(rate.Every(failureEvery), failureBurst)}
+		f = rate.NewLimiter(rate.Every(failureEvery), failureBurst)
 		l.addresses[from] = f
 	}
-	if f.limit.AllowN(now, 1) {
-		f.warned = false
-		return 0, false
+	if f.AllowN(now, 1) {
+		return 0
 	}
-	first, f.warned = !f.warned, true
-	return failureEvery, first
+	return failureEvery
 }
 
 // forget makes room for one more address: by those that have all their failures
@@ -66,7 +59,7 @@ func (l *limiter) forget(now time.Time) {
 	if now.Sub(l.swept) > failureEvery {
 		l.swept = now
 		for a, f := range l.addresses {
-			if f.limit.TokensAt(now) >= failureBurst {
+			if f.TokensAt(now) >= failureBurst {
 				delete(l.addresses, a)
 			}
 		}

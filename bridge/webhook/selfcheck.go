@@ -52,13 +52,13 @@ func isSelfCheck(body []byte) bool { return bytes.HasPrefix(body, []byte(selfChe
 
 // answerSelfCheck verifies the signature itself, whether signatures are
 // required or not.
-func (h *handler) answerSelfCheck(w http.ResponseWriter, r *http.Request, receiver Receiver, req Request, signature string) {
+func (s *Server) answerSelfCheck(w http.ResponseWriter, r *http.Request, receiver Receiver, req Request, signature string) {
 	if !receiver.Verify(req.Random, req.Body, signature) {
 		if receiver.Verify(req.Random, []byte(headerTamper), r.Header.Get(headerTamper)) {
 			http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
 			return
 		}
-		h.refuseSignature(w, r)
+		s.refuseSignature(w, r)
 		return
 	}
 	var check selfCheck
@@ -68,7 +68,7 @@ func (h *handler) answerSelfCheck(w http.ResponseWriter, r *http.Request, receiv
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(selfAnswer{h.Instance, receiver.Sign(req.Random, proofText(h.Instance))})
+	_ = json.NewEncoder(w).Encode(selfAnswer{s.options.Instance, receiver.Sign(req.Random, proofText(s.options.Instance))})
 }
 
 // Probe sends self-checks.

@@ -58,7 +58,6 @@ func TestSelfCheck(t *testing.T) {
 // A stranger learns nothing, and is logged and counted as anybody else whose
 // signature is wrong.
 func TestSelfCheckTellsStrangersNothing(t *testing.T) {
-	f := newFixture()
 	for name, test := range map[string]struct {
 		change func(r *http.Request)
 		body   string
@@ -77,7 +76,7 @@ func TestSelfCheckTellsStrangersNothing(t *testing.T) {
 		"cut":                {func(*http.Request) {}, `{"type":"PerchSelfCheck","sent":`, http.StatusBadRequest, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f.events = nil
+			f := newFixture()
 			r := request(test.body)
 			test.change(r)
 			w := f.do(r)
@@ -89,6 +88,7 @@ func TestSelfCheckTellsStrangersNothing(t *testing.T) {
 			}
 		})
 	}
+	f := newFixture()
 	f.settings.HasSecret, f.key = false, ""
 	f.settings.RequireSignature = false
 	if w := f.do(request(selfCheckBody(time.Now()))); w.Code == http.StatusOK {
@@ -134,7 +134,7 @@ func TestSelfCheckNeedsProof(t *testing.T) {
 
 // A listener that lets tampered posts pass is found out.
 func TestSelfPostFindsAListenerThatBelievesAll(t *testing.T) {
-	url := listen(t, webhook.NewHandler(webhook.Options{Source: credulous{newFixture()}, Instance: "x", Sink: newFixture()}))
+	url := listen(t, webhook.New(webhook.Options{Source: credulous{newFixture()}, Instance: "x", Sink: newFixture()}))
 	r := probe(t).DiagnoseSelfPost(t.Context(), url, true, "config.toml")
 	if r.Status != bridge.StatusFail || !strings.Contains(r.Seen.String(), "a tampered post was not refused") {
 		t.Errorf("%s: %s", r.Status, r.Seen)
