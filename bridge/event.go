@@ -24,13 +24,14 @@ type Event struct {
 	ID        int64         `json:"id,omitempty"` // in the journal; 0 before it is stored
 	Time      time.Time     `json:"time"`
 	Kind      EventKind     `json:"kind,omitempty"`
-	Count     int           `json:"count,omitempty"` // how often it happened, where that is summed up; 0: once
+	Count     int           `json:"count,omitempty"` // how often it happened, where that is summed up; of a reply: attempts so far; 0: once
 	Stage     Stage         `json:"stage"`
 	Level     slog.Level    `json:"level"`
 	Title     Text          `json:"title"` // what happened
 	Room      Room          `json:"room,omitzero"`
 	Actor     Actor         `json:"actor,omitzero"`
 	MessageID string        `json:"message_id,omitempty"`
+	Ref       string        `json:"ref,omitempty"`     // of a reply: tells it from others
 	Answers   string        `json:"answers,omitempty"` // of a reply: id of the message that it answers
 	Text      string        `json:"text,omitempty"`    // of the message or reply
 	Code      Code          `json:"code,omitempty"`

@@ -9,9 +9,13 @@ type EventKind string
 const (
 	EventMessageReceived   EventKind = "message-received"    // stored; a handler is asked, or nobody needs to be
 	EventMessageTurnedAway EventKind = "message-turned-away" // stored and never answered: not allowed, room off, busy
+	EventMessageMissed     EventKind = "message-missed"      // no webhook brought it, and it cannot be handled without one
 	EventMessageRepeated   EventKind = "message-repeated"    // known already
 	EventMessageHandled    EventKind = "message-handled"     // with or without a reply
+	EventMessagePassed     EventKind = "message-passed"      // another bot took it
 	EventMessageFailed     EventKind = "message-failed"      // the handler failed
+	EventMessageSilent     EventKind = "message-silent"      // handled, without a reply
+	EventMessageNotForBot  EventKind = "message-not-for-bot" // stored; no handler answers to it
 	EventReplySent         EventKind = "reply-sent"
 	EventReplyDelayed      EventKind = "reply-delayed"  // could not be sent; it is tried again
 	EventReplyHeld         EventKind = "reply-held"     // the server refused it; nothing is sent for now
@@ -25,6 +29,7 @@ const (
 	EventReaction       EventKind = "reaction"        // added or removed
 	EventRoomChanged    EventKind = "room-changed"    // renamed, somebody joined, a message was edited, …
 	EventWebhookRefused EventKind = "webhook-refused" // no or a wrong signature, a wrong path, not a webhook
+	EventServerRestored EventKind = "server-restored" // it gives message ids a second time
 	EventLoop           EventKind = "loop"            // a conversation answers itself
 	EventHandlerNote    EventKind = "handler-note"    // something a handler wants known about a message
 )
@@ -61,7 +66,8 @@ const (
 // the event concerns.
 func (k EventKind) OfMessage() bool {
 	switch k {
-	case EventMessageReceived, EventMessageTurnedAway, EventMessageRepeated, EventMessageHandled, EventMessageFailed,
+	case EventMessageReceived, EventMessageMissed, EventMessageTurnedAway, EventMessageRepeated, EventMessageHandled, EventMessageSilent,
+		EventMessageNotForBot, EventMessageFailed,
 		EventReplySent, EventReplyDelayed, EventReplyHeld, EventReplyGivenUp:
 		return true
 	default:

@@ -26,7 +26,6 @@ func (l JSONLines) Event(e Event) error {
 	}
 	var known []slog.Attr
 	for _, a := range []slog.Attr{
-		slog.String("kind", string(e.Kind)),
 		slog.String("stage", string(e.Stage)),
 		slog.String("room", e.Room.Token),
 		slog.String("room_name", e.Room.Name),
@@ -43,11 +42,14 @@ func (l JSONLines) Event(e Event) error {
 			known = append(known, a)
 		}
 	}
+	if e.Duration > 0 {
+		known = append(known, slog.Float64("duration_ms", float64(e.Duration.Microseconds())/1000))
+	}
 	if e.Count > 0 {
 		known = append(known, slog.Int("count", e.Count))
 	}
-	if e.Duration > 0 {
-		known = append(known, slog.Float64("duration_ms", float64(e.Duration.Microseconds())/1000))
+	if e.Kind != "" {
+		known = append(known, slog.String("kind", string(e.Kind)))
 	}
 	r := slog.NewRecord(e.Time, e.Level, e.Title.String(), 0)
 	r.AddAttrs(known...)

@@ -11,12 +11,26 @@ type InboxItem struct {
 	Message Message
 }
 
+// Novelty says whether a message was seen before.
+type Novelty int
+
+// The values of Novelty.
+const (
+	Known Novelty = iota // it was stored before
+	Fresh                // it was not
+	// Reused: it was not, but another message had its id, as happens when the
+	// server was restored from a backup.
+	Reused
+)
+
 // Inbox is the durable queue between the webhook and the handlers. Messages of
 // one room are handed out one at a time, in the order in which they came.
 type Inbox interface {
-	// Put stores m and returns once it is on disk. fresh is false if a message
-	// with m's Key or Nonce was stored before, however long ago.
-	Put(ctx context.Context, m Message) (fresh bool, err error)
+	// Put stores m in a state and returns once it is on disk, with why it was
+	// turned away, if it was. Only a waiting message is ever claimed. A message
+	// with the Key or Nonce of one that was stored before, however long ago, is
+	// Known and changes nothing.
+	Put(ctx context.Context, m Message, state MessageState, why *Failure) (Novelty, error)
 	// Claim waits for a message whose room has none claimed. It is the
 	// caller's until Finish, Release or the end of the process.
 	Claim(ctx context.Context) (InboxItem, error)
@@ -33,8 +47,8 @@ type OutboxItem struct {
 	ID       int64
 	Reply    Reply
 	QueuedAt time.Time
-	Attempts int  // how often sending it failed before
-	Unclear  bool // it may stand in the room already: an attempt ended without an answer, or with the process
+	Attempts int // that began before
+	Unclear  int // of those, how many ended without an answer, or with the process: it may stand in the room
 }
 
 // Outbox is the durable queue between the handlers and Talk. Replies to one
@@ -42,16 +56,19 @@ type OutboxItem struct {
 type Outbox interface {
 	// Enqueue stores replies that answer no message, and returns their ids.
 	Enqueue(ctx context.Context, replies []Reply) ([]int64, error)
-	// Due waits for a reply whose time has come. It is the caller's until one of
-	// the calls below, or the end of the process, after which it is Unclear.
-	// After a start, a Hold or Resume, there is one at a time until one is Sent,
-	// so that a wrong secret is shown to the server once and not many times.
+	// Due waits for a reply whose time has come. It is the caller's until Sent,
+	// Retry, GiveUp or Hold, or the end of the process. After a start, a Hold or
+	// Resume, there is one at a time until one is Sent, so that a wrong secret is
+	// shown to the server once and not many times.
 	Due(ctx context.Context) (OutboxItem, error)
+	// Begin records, before the request is made, that an attempt begins. If the
+	// process ends before one of the calls below, the attempt was unclear.
+	Begin(ctx context.Context, id int64) error
 	// Sent records that the reply stands in the room as messageID (which can be
 	// empty). A message in the inbox with that id is our own and not handled.
 	Sent(ctx context.Context, id int64, messageID string) error
 	// Retry gives the reply back, to be handed out again at the given time.
-	// unclear says that this attempt ended without an answer.
+	// unclear says that the attempt ended without an answer.
 	Retry(ctx context.Context, id int64, at time.Time, unclear bool, cause error) error
 	// GiveUp drops the reply.
 	GiveUp(ctx context.Context, id int64, cause error) error

@@ -17,6 +17,7 @@ const (
 	MessageRoomOff    MessageState = "room-off"    // turned away: the conversation is switched off
 	MessageBusy       MessageState = "busy"        // turned away: too many waited before it
 	MessageOwn        MessageState = "own"         // a reply of ours that came back
+	MessageMissed     MessageState = "missed"      // no webhook brought it, and it cannot be handled without one
 	MessageUnreadable MessageState = "unreadable"  // what the journal has of it cannot be read
 )
 

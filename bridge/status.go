@@ -31,24 +31,25 @@ type Snapshot struct {
 	Nextcloud string // version; empty: not known
 	Talk      string // version; empty: not known
 
-	Last    Message       // that was received; ReceivedAt is zero if there is none
-	Held    bool          // replies are held back until Resume
-	Waiting int           // replies that are not sent yet
-	Hour    Hour          // traffic of the last hour
-	Median  time.Duration // from a message to its sent reply, in the last hour; 0: none
-	Problem Event         // the last warning or error that nothing good came after; Time is zero if there is none
+	Last    Message // that was received; ReceivedAt is zero if there is none
+	Held    bool    // replies are held back until Resume
+	Waiting int     // replies that are not sent yet
+	Hour    Traffic // of the last hour
+	Problem Event   // the last warning or error that nothing good came after; Time is zero if there is none
 }
 
-// Hour is the traffic of the last hour.
-type Hour struct {
-	Received int // messages taken
-	Answered int // replies sent
-	Refused  int // webhooks and people turned away
-	Failed   int // handlers that failed and replies given up
-	Bars     [30]Bar
+// Traffic is how many messages came in a time and what became of them. Each
+// counts once, whatever was tried.
+type Traffic struct {
+	Received int           // taken, whether a handler was asked or not
+	Answered int           // of those, how many have a reply that was sent
+	Failed   int           // of those, how many the handler failed at, or whose reply was given up
+	Refused  int           // turned away, and webhooks without a right signature
+	Median   time.Duration // from a message to its first reply; 0: none
+	Bars     []Bar         // the same time in equal parts, the last being the present
 }
 
-// Bar is the traffic of two minutes; the last of Hour.Bars has the present.
+// Bar is a part of the time of a Traffic.
 type Bar struct{ Messages, Failures int }
 
 // TunnelState is how the tunnel is.

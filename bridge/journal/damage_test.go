@@ -92,14 +92,14 @@ func TestFullDisk(t *testing.T) {
 	put(t, j, message("a", 1))
 	limit := func(pages string) {
 		check(t, j.writer.do(t.Context(), func(ctx context.Context, db *database) error {
-			_, err := db.conn.ExecContext(ctx, "PRAGMA max_page_count = "+pages)
+			_, _, err := db.exec(ctx, "PRAGMA max_page_count = "+pages)
 			return err
 		}))
 	}
 	limit("1") // SQLite takes the present size, if that is more
 	big := message("a", 2)
 	big.Text = strings.Repeat("x", 100_000)
-	_, err := j.Put(t.Context(), big)
+	_, err := j.Put(t.Context(), big, bridge.MessageWaiting, nil)
 	if bridge.CodeOf(err) != bridge.CodeUnavailable || !strings.Contains(err.Error(), "disk is full") {
 		t.Fatalf("Put on a full disk: %v", err)
 	}
@@ -115,9 +115,9 @@ func TestFullDisk(t *testing.T) {
 func TestReadOnlyFile(t *testing.T) {
 	j := opened(t)
 	put(t, j, message("a", 1))
-	_, err := j.writer.current().conn.ExecContext(t.Context(), "PRAGMA query_only = 1")
+	_, _, err := j.writer.current().exec(t.Context(), "PRAGMA query_only = 1")
 	check(t, err)
-	_, err = j.Put(t.Context(), message("a", 2))
+	_, err = j.Put(t.Context(), message("a", 2), bridge.MessageWaiting, nil)
 	if bridge.CodeOf(err) != bridge.CodeUnavailable || !strings.Contains(err.Error(), "read-only") {
 		t.Errorf("Put: %v", err)
 	}
@@ -127,7 +127,7 @@ func TestNewerFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
 	j := open(t, path, Options{})
 	check(t, j.writer.do(t.Context(), func(ctx context.Context, db *database) error {
-		_, err := db.conn.ExecContext(ctx, "PRAGMA user_version = 99")
+		_, _, err := db.exec(ctx, "PRAGMA user_version = 99")
 		return err
 	}))
 	shut(t, j)

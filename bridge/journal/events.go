@@ -3,19 +3,15 @@ package journal
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
-	"slices"
 	"time"
 
 	"perch/bridge"
 )
 
-const putEvent = "INSERT INTO event (time, level, room, body) VALUES (?, ?, ?, ?)"
-
 // Record stores events and returns when they are on disk. Texts of messages
 // are left out if they are not kept.
 func (j *Journal) Record(ctx context.Context, events []bridge.Event) error {
-	done, err := j.writer.soon(ctx, func(ctx context.Context, db *database) error {
+	o := &op{done: make(chan error, 1), run: func(ctx context.Context, db *database) error {
 		for _, e := range events {
 			if !j.storeText.Load() {
 				e.Text = ""
@@ -24,60 +20,19 @@ func (j *Journal) Record(ctx context.Context, events []bridge.Event) error {
 			if err != nil {
 				return err
 			}
-			if _, err := db.putEvent.ExecContext(ctx, millis(e.Time), int(e.Level), e.Room.Token, body); err != nil {
+			_, _, err = db.exec(ctx, "INSERT INTO event (time, level, room, kind, body) VALUES (?, ?, ?, ?, ?)",
+				millis(e.Time), int64(e.Level), e.Room.Token, string(e.Kind), body)
+			if err != nil {
 				return err
 			}
 		}
 		return nil
-	})
+	}}
+	err := j.writer.soon(ctx, o)
 	if err == nil {
-		err = j.writer.wait(done)
+		err = j.writer.wait(o.done)
 	}
 	return j.explain(err)
-}
-
-// Filter chooses events.
-type Filter struct {
-	After int64      // only those with a higher id
-	Level slog.Level // only those of at least this level
-	Room  string     // only those of the room with this token or name; empty: all
-	Limit int        // only the newest so many; 0: 1000
-}
-
-// Events returns stored events, oldest first.
-func (j *Journal) Events(ctx context.Context, f Filter) ([]bridge.Event, error) {
-	if f.Limit == 0 {
-		f.Limit = 1000
-	}
-	var events []bridge.Event
-	err := j.writer.current().each(ctx, `SELECT id, body FROM event
-		WHERE id > ? AND level >= ? AND (? = '' OR room = ? OR body ->> '$.room.name' = ?) ORDER BY id DESC LIMIT ?`,
-		func(scan scanner) error {
-			var id int64
-			var body []byte
-			if err := scan(&id, &body); err != nil {
-				return err
-			}
-			var e bridge.Event
-			if err := json.Unmarshal(body, &e); err != nil {
-				return err
-			}
-			e.ID = id
-			events = append(events, e)
-			return nil
-		}, f.After, int(f.Level), f.Room, f.Room, f.Room, f.Limit)
-	slices.Reverse(events)
-	return events, j.explain(err)
-}
-
-// ClearEvents removes all stored events; messages and replies stay. The ids of
-// later events go on from the highest one.
-func (j *Journal) ClearEvents(ctx context.Context) error {
-	return j.explain(j.writer.do(ctx, func(ctx context.Context, db *database) error {
-		// The newest stays, because its id tells where to go on.
-		_, err := db.conn.ExecContext(ctx, "DELETE FROM event WHERE id < (SELECT max(id) FROM event)")
-		return err
-	}))
 }
 
 // pruneChunk bounds what one transaction of Prune removes, so that webhooks
@@ -110,11 +65,8 @@ func (j *Journal) Prune(ctx context.Context, before time.Time) error {
 				if err := j.markSeen(ctx, db, before); err != nil {
 					return err
 				}
-				r, err := db.conn.ExecContext(ctx, query, millis(before), pruneChunk)
-				if err != nil {
-					return err
-				}
-				n, err = r.RowsAffected()
+				var err error
+				n, _, err = db.exec(ctx, query, millis(before), pruneChunk)
 				return err
 			})
 			if err != nil {
@@ -127,7 +79,7 @@ func (j *Journal) Prune(ctx context.Context, before time.Time) error {
 
 // markSeen keeps the highest id of the messages that Prune removes next.
 func (j *Journal) markSeen(ctx context.Context, db *database, before time.Time) error {
-	if _, err := db.conn.ExecContext(ctx, `INSERT INTO seen SELECT server, room, max(CAST(message AS INTEGER)) FROM inbox
+	if _, _, err := db.exec(ctx, `INSERT INTO seen SELECT server, room, max(CAST(message AS INTEGER)) FROM inbox
 		WHERE id IN (`+oldMessages+isNumber+` ORDER BY id LIMIT ?2) GROUP BY server, room
 		ON CONFLICT DO UPDATE SET message = max(message, excluded.message)`, millis(before), pruneChunk); err != nil {
 		return err
@@ -136,22 +88,12 @@ func (j *Journal) markSeen(ctx context.Context, db *database, before time.Time) 
 }
 
 func (j *Journal) loadSeen(ctx context.Context, db *database) error {
-	rows, err := db.conn.QueryContext(ctx, "SELECT server, room, message FROM seen")
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	seen := make(map[serverRoom]int64)
-	for rows.Next() {
+	j.seen = make(map[serverRoom]int64)
+	return db.all(ctx, "SELECT server, room, message FROM seen", nil, func(scan scanner) error {
 		var key serverRoom
 		var id int64
-		if err := rows.Scan(&key.server, &key.room, &id); err != nil {
-			return err
-		}
-		seen[key] = id
-	}
-	j.mu.Lock()
-	j.seen = seen
-	j.mu.Unlock()
-	return rows.Err()
+		err := scan(&key.server, &key.room, &id)
+		j.seen[key] = id
+		return err
+	})
 }

@@ -1,8 +1,11 @@
 package journal
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -11,13 +14,44 @@ import (
 	"perch/bridge"
 )
 
-// The states of a message.
+// The states of a message, as in schema_3.sql. Only the first is not final.
 const (
-	messageWaiting = 0
-	messageHandled = 1
-	messageFailed  = 2
-	messageOurs    = 3
+	messageWaiting = iota
+	messageHandled
+	messageFailed
+	messageOwn
+	messageNotForBot
+	messageNotAllowed
+	messageRoomOff
+	messageBusy
+	messageUnreadable
+	messageMissed
 )
+
+// messageStates are the states in the order of their numbers.
+func messageStates() []bridge.MessageState {
+	return []bridge.MessageState{
+		bridge.MessageWaiting, bridge.MessageHandled, bridge.MessageFailed, bridge.MessageOwn, bridge.MessageNotForBot,
+		bridge.MessageNotAllowed, bridge.MessageRoomOff, bridge.MessageBusy, bridge.MessageUnreadable, bridge.MessageMissed,
+	}
+}
+
+// stateOf returns the state with this number.
+func stateOf(number int) bridge.MessageState {
+	if all := messageStates(); number < len(all) {
+		return all[number]
+	}
+	return bridge.MessageUnreadable
+}
+
+func messageState(s bridge.MessageState) int {
+	for i, known := range messageStates() {
+		if known == s {
+			return i
+		}
+	}
+	return messageUnreadable
+}
 
 // maxCached bounds the messages kept in memory between Put and Claim; beyond
 // it they are read from the file again. maxCachedText bounds the text of each.
@@ -26,82 +60,189 @@ const (
 	maxCachedText = 4096
 )
 
-const finishMessage = "UPDATE inbox SET state = ?, cause = ?, body = CASE WHEN ? THEN body END WHERE id = ?"
+const putMessage = `INSERT INTO inbox (server, room, message, nonce, received, state, digest, ended, failure, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
 
-const putMessage = `INSERT INTO inbox (server, room, message, nonce, received, state, body)
-VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
+// textless is what is left of a body without what was written.
+const textless = `CAST(json_remove(body, '$.text', '$.raw_text', '$.parameters', '$.attachments', '$.in_reply_to', '$.webhook') AS BLOB)`
+
+const (
+	finishMessage         = "UPDATE inbox SET state = ?, ended = ?, failure = ? WHERE id = ?"
+	finishMessageTextless = "UPDATE inbox SET state = ?, ended = ?, failure = ?, body = " + textless + " WHERE id = ?"
+)
 
 var _ bridge.Inbox = (*Journal)(nil)
 
 // Put implements bridge.Inbox.
-func (j *Journal) Put(ctx context.Context, m bridge.Message) (fresh bool, err error) {
-	return j.put(ctx, &m, messageWaiting)
+func (j *Journal) Put(ctx context.Context, m bridge.Message, state bridge.MessageState, why *bridge.Failure) (bridge.Novelty, error) {
+	p := &putting{j: j, m: &m, state: messageState(state), digest: digest(&m), nonce: sql.NullInt64{Int64: hashNonce(m.Nonce), Valid: m.Nonce != ""}}
+	var err error
+	if p.body, err = j.body(m, p.state); err != nil {
+		return bridge.Known, err
+	}
+	if p.failure, err = failureJSON(why); err != nil {
+		return bridge.Known, err
+	}
+	// What comes again, and our own replies, take more than one statement.
+	o := &op{run: p.run, after: p.after, bare: !j.echoes.Load(), done: make(chan error, 1)}
+	if err = j.writer.submit(ctx, o); err != nil {
+		return bridge.Known, j.explain(err)
+	}
+	return p.novelty, nil
 }
 
-// Keep stores m as Put does, but as handled: no handler is asked, and it does
-// not stand in the way of the next message of its room.
-func (j *Journal) Keep(ctx context.Context, m bridge.Message) (fresh bool, err error) {
-	return j.put(ctx, &m, messageHandled)
+// body returns what is kept of a message in a state.
+func (j *Journal) body(m bridge.Message, state int) ([]byte, error) {
+	if state != messageWaiting && !j.storeText.Load() {
+		m.Text, m.RawText, m.Parameters, m.Attachments, m.InReplyTo, m.Webhook = "", "", nil, nil, nil, nil
+	}
+	return json.Marshal(m)
 }
 
-func (j *Journal) put(ctx context.Context, m *bridge.Message, state int) (fresh bool, err error) {
-	var body []byte
-	if state == messageWaiting || j.storeText.Load() {
-		if body, err = json.Marshal(m); err != nil {
-			return false, err
+// putting is a message on its way into the inbox.
+type putting struct {
+	j       *Journal
+	m       *bridge.Message
+	state   int
+	digest  int64
+	nonce   sql.NullInt64
+	body    []byte
+	failure []byte
+
+	id      int64
+	server  int64
+	novelty bridge.Novelty
+}
+
+func (p *putting) run(ctx context.Context, db *database) error {
+	j, m := p.j, p.m
+	p.novelty = bridge.Known
+	var known bool
+	if p.server, known = j.servers[m.Key.Server]; !known {
+		if !db.inTransaction {
+			return errNeedsTransaction
+		}
+		var err error
+		if p.server, err = db.server(ctx, m.Key.Server); err != nil {
+			return err
 		}
 	}
-	server, err := j.server(ctx, m.Key.Server)
-	if err != nil {
-		return false, j.explain(err)
+	if m.Room.Name != "" && j.rooms[m.Room.Token] != m.Room.Name {
+		if !db.inTransaction {
+			return errNeedsTransaction
+		}
+		if _, _, err := db.exec(ctx, "INSERT OR REPLACE INTO room VALUES (?, ?)", m.Room.Token, m.Room.Name); err != nil {
+			return err
+		}
 	}
-	nonce := sql.NullInt64{Int64: hashNonce(m.Nonce), Valid: m.Nonce != ""}
-	key := hashKey(m.Key)
-	var id int64
-	put := func(ctx context.Context, db *database) error {
-		if fresh = false; j.isPruned(server, m.Key) || nonce.Valid && j.nonces.usedBy(nonce.Int64, key) {
-			return nil
-		}
-		if j.echoes.Load() {
-			ours, err := db.isOurs(ctx, m.Key)
-			if err != nil {
-				return err
-			}
-			if ours {
-				state = messageOurs
-			}
-		}
-		r, err := db.putMessage.ExecContext(ctx, server, m.Key.Room, m.Key.ID, nonce, millis(m.ReceivedAt), state, body)
+	if j.isPruned(p.server, m.Key) || p.nonce.Valid && j.nonces.usedBy(p.nonce.Int64, hashKey(m.Key)) {
+		return nil
+	}
+	if j.echoes.Load() {
+		ours, err := db.isOurs(ctx, m.Key)
 		if err != nil {
 			return err
 		}
-		n, err := r.RowsAffected()
-		if err != nil || n == 0 {
-			return err
+		if ours {
+			p.state = messageOwn
 		}
-		if fresh = true; nonce.Valid {
-			j.nonces.add(nonce.Int64, key)
-		}
-		id, err = r.LastInsertId()
+	}
+	var ended sql.NullInt64
+	if p.state != messageWaiting {
+		ended = sql.NullInt64{Int64: millis(m.ReceivedAt), Valid: true}
+	}
+	insert := func() (n int64, err error) {
+		n, p.id, err = db.exec(ctx, putMessage, p.server, m.Key.Room, m.Key.ID, p.nonce, millis(m.ReceivedAt),
+			p.state, p.digest, ended, p.failure, p.body)
+		return n, err
+	}
+	n, err := insert()
+	if err != nil {
 		return err
 	}
-	o := &op{run: put, bare: !j.echoes.Load(), done: make(chan error, 1)}
-	if err := j.writer.submit(ctx, o); err != nil {
-		return false, j.explain(err)
+	if p.novelty = bridge.Fresh; n == 1 {
+		return nil
+	}
+	p.novelty = bridge.Known
+	if !p.nonce.Valid {
+		return nil
+	}
+	if !db.inTransaction {
+		return errNeedsTransaction
+	}
+	// The webhook of a message that was missed may come all the same.
+	n, _, err = db.exec(ctx, `UPDATE inbox SET nonce = ?, received = ?, state = ?, digest = ?, ended = ?, failure = ?, body = ?
+		WHERE server = ? AND room = ? AND message = ? AND state = ?`, p.nonce, millis(m.ReceivedAt), p.state, p.digest, ended, p.failure, p.body,
+		p.server, m.Key.Room, m.Key.ID, messageMissed)
+	if err != nil {
+		return err
+	}
+	if n == 1 {
+		p.novelty = bridge.Fresh
+		return db.row(ctx, "SELECT id FROM inbox WHERE server = ? AND room = ? AND message = ?", []any{p.server, m.Key.Room, m.Key.ID}, &p.id)
+	}
+	// A server that was restored from a backup gives ids a second time. A request
+	// that only comes again has the same text, or was not signed anew.
+	var old struct {
+		id            int64
+		nonce, digest sql.NullInt64
+	}
+	err = db.row(ctx, "SELECT id, nonce, digest FROM inbox WHERE server = ? AND room = ? AND message = ?",
+		[]any{p.server, m.Key.Room, m.Key.ID}, &old.id, &old.nonce, &old.digest)
+	if err != nil {
+		return err
+	}
+	if !old.nonce.Valid || old.nonce == p.nonce || !old.digest.Valid || old.digest.Int64 == p.digest {
+		return nil
+	}
+	if _, _, err := db.exec(ctx, "UPDATE inbox SET message = message || '~' || id WHERE id = ?", old.id); err != nil {
+		return err
+	}
+	if _, err := insert(); err != nil {
+		return err
+	}
+	p.novelty = bridge.Reused
+	return nil
+}
+
+// after runs on the writer when the message is on disk, so that the messages of
+// a room are queued in the order in which they are stored.
+func (p *putting) after() {
+	j := p.j
+	if p.novelty == bridge.Known {
+		return
+	}
+	j.servers[p.m.Key.Server] = p.server
+	if p.m.Room.Name != "" {
+		j.rooms[p.m.Room.Token] = p.m.Room.Name
+	}
+	if p.nonce.Valid {
+		j.nonces.add(p.nonce.Int64, hashKey(p.m.Key))
 	}
 	switch {
-	case fresh && state == messageWaiting:
-		j.inbox.add(m.Key.Room, id, j.cache(m), time.Time{})
-	case fresh && id%advanceEvery == 0:
-		_, _ = j.writer.soon(ctx, func(ctx context.Context, db *database) error { return db.advance(ctx) }) // else a later one does
+	case p.state == messageWaiting:
+		j.inbox.add(p.m.Key.Room, p.id, j.cache(p.m), time.Time{})
+	case p.id%advanceEvery == 0:
+		j.advanceSoon()
 	}
-	return fresh, nil
+}
+
+// digest returns a hash of who wrote what.
+func digest(m *bridge.Message) int64 {
+	h := sha256.New()
+	for _, s := range []string{m.Author.Type, m.Author.ID, m.RawText, m.Text} {
+		_, _ = h.Write(append([]byte(s), 0)) // never fails
+	}
+	for _, a := range m.Attachments {
+		_, _ = h.Write(append([]byte(a.Type+" "+a.ID), 0)) // never fails
+	}
+	return int64(binary.LittleEndian.Uint64(h.Sum(nil))) //nolint:gosec // 64 bits, whatever their sign
 }
 
 // isOurs reports whether a reply of ours was posted as this message.
 func (db *database) isOurs(ctx context.Context, key bridge.Key) (bool, error) {
-	var one int
-	err := db.conn.QueryRowContext(ctx, "SELECT 1 FROM outbox WHERE room = ? AND message = ?", key.Room, key.ID).Scan(&one)
+	var one int64
+	err := db.row(ctx, "SELECT 1 FROM outbox WHERE room = ? AND message = ?", []any{key.Room, key.ID}, &one)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
@@ -112,7 +253,8 @@ func (db *database) isOurs(ctx context.Context, key bridge.Key) (bool, error) {
 // is being handled included.
 func (j *Journal) Waiting(room string) int { return j.inbox.length(room) }
 
-// Claim implements bridge.Inbox.
+// Claim implements bridge.Inbox. A message that cannot be read is set aside, so
+// that its room goes on.
 func (j *Journal) Claim(ctx context.Context) (bridge.InboxItem, error) {
 	for {
 		_, id, cached, err := j.inbox.next(ctx)
@@ -123,9 +265,15 @@ func (j *Journal) Claim(ctx context.Context) (bridge.InboxItem, error) {
 			return bridge.InboxItem{ID: id, Message: *cached}, nil
 		}
 		m, err := j.message(ctx, id)
+		var unreadable *unreadableError
 		switch {
 		case errors.Is(err, sql.ErrNoRows): // our own reply, as Sent found out
 			j.inbox.done(id)
+		case errors.As(err, &unreadable):
+			err = j.setAside(ctx, "inbox", id, messageUnreadable, unreadable)
+			if j.inbox.done(id); err != nil {
+				return bridge.InboxItem{}, j.explain(err)
+			}
 		case err != nil:
 			j.inbox.giveBack(id, cached, time.Now().Add(time.Second))
 			return bridge.InboxItem{}, j.explain(err)
@@ -135,6 +283,37 @@ func (j *Journal) Claim(ctx context.Context) (bridge.InboxItem, error) {
 	}
 }
 
+// unreadableError says that what a row holds is no message or reply.
+type unreadableError struct{ cause error }
+
+func (e *unreadableError) Error() string { return "what is stored cannot be read: " + e.cause.Error() }
+func (e *unreadableError) Unwrap() error { return e.cause }
+
+// setAside gives a row up that cannot be read.
+func (j *Journal) setAside(ctx context.Context, table string, id int64, state int, cause error) error {
+	err := &bridge.Error{
+		Code:  bridge.CodeInternal,
+		Text:  bridge.Say("An entry of the journal cannot be read"),
+		Hint:  bridge.Say("It is set aside and the conversation goes on. Check the disk."),
+		Cause: cause,
+	}
+	failure, jsonErr := failureJSON(bridge.FailureOf(err))
+	if jsonErr != nil {
+		return jsonErr
+	}
+	if writeErr := j.writer.do(ctx, func(ctx context.Context, db *database) error {
+		_, _, err := db.exec(ctx, "UPDATE "+table+" SET state = ?, ended = ?, failure = ? WHERE id = ?", state, millis(j.now()), failure, id)
+		return err
+	}); writeErr != nil {
+		return writeErr
+	}
+	j.sink.Publish(bridge.Event{
+		Time: j.now(), Stage: bridge.StageJournal, Kind: bridge.EventJournalDamaged,
+		Title: bridge.Say("A waiting message or reply was set aside, because it cannot be read"),
+	}.Failed(err))
+	return nil
+}
+
 // message reads a waiting message.
 func (j *Journal) message(ctx context.Context, id int64) (m bridge.Message, err error) {
 	var body []byte
@@ -142,50 +321,108 @@ func (j *Journal) message(ctx context.Context, id int64) (m bridge.Message, err 
 	if err := row.Scan(&body); err != nil {
 		return m, err
 	}
-	return m, json.Unmarshal(body, &m)
+	if err := json.Unmarshal(body, &m); err != nil {
+		return m, &unreadableError{err}
+	}
+	return m, nil
 }
 
 // Finish implements bridge.Inbox.
 func (j *Journal) Finish(ctx context.Context, id int64, replies []bridge.Reply, cause error) error {
-	state, why := messageHandled, any(nil)
+	state := messageHandled
 	if cause != nil {
-		state, why = messageFailed, cause.Error()
+		state = messageFailed
 	}
+	failure, err := failureJSON(bridge.FailureOf(cause))
+	if err != nil {
+		return err
+	}
+	ended := millis(j.now())
 	finish := func(ctx context.Context, db *database) error {
-		_, err := db.finish.ExecContext(ctx, state, why, j.storeText.Load(), id)
+		query := finishMessage
+		if !j.storeText.Load() {
+			query = finishMessageTextless
+		}
+		_, _, err := db.exec(ctx, query, state, ended, failure, id)
 		if err == nil && id%advanceEvery == 0 {
 			err = db.advance(ctx)
 		}
 		return err
 	}
-	var queued []int64
-	var err error
 	if len(replies) > 0 {
-		err = j.writer.do(ctx, func(ctx context.Context, db *database) error {
-			if err := finish(ctx, db); err != nil {
+		var queued []int64
+		err = j.writer.submit(ctx, &op{
+			done: make(chan error, 1),
+			run: func(ctx context.Context, db *database) error {
+				if err := finish(ctx, db); err != nil {
+					return err
+				}
+				var err error
+				queued, err = j.insertReplies(ctx, db, id, replies)
 				return err
-			}
-			var err error
-			queued, err = j.insertReplies(ctx, db, id, replies)
-			return err
+			},
+			after: func() { j.queueReplies(queued, replies) },
 		})
+	} else if cause != nil {
+		err = j.writer.do(ctx, finish)
 	} else { // if this is lost in a crash, the message is handled again, and nothing is said twice
-		_, err = j.writer.soon(ctx, finish)
+		j.setFinishing(id, true)
+		err = j.writer.soon(ctx, &op{done: make(chan error, 1), run: finish, after: func() { j.setFinishing(id, false) }})
 	}
 	if err != nil {
 		return j.explain(err)
 	}
-	j.queueReplies(queued, replies)
 	j.inbox.done(id)
 	return nil
+}
+
+// setFinishing notes that a message is handled, until that is on disk.
+func (j *Journal) setFinishing(id int64, yes bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if yes {
+		j.finishing[id] = true
+	} else {
+		delete(j.finishing, id)
+	}
+}
+
+func (j *Journal) isFinishing(id int64) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.finishing[id]
+}
+
+// failureJSON returns a failure as it is stored, nil for none.
+func failureJSON(f *bridge.Failure) ([]byte, error) {
+	if f == nil {
+		return nil, nil
+	}
+	return json.Marshal(f)
+}
+
+func parseFailure(data []byte) *bridge.Failure {
+	if len(data) == 0 {
+		return nil
+	}
+	var f bridge.Failure
+	if json.Unmarshal(data, &f) != nil {
+		return &bridge.Failure{Code: bridge.CodeInternal, Cause: string(bytes.ToValidUTF8(data, nil))}
+	}
+	return &f
 }
 
 // advanceEvery is after how many messages it is noted where the waiting ones begin.
 const advanceEvery = 512
 
+func (j *Journal) advanceSoon() {
+	// It is called on the writer, which must not wait for itself.
+	j.writer.offer(&op{run: func(ctx context.Context, db *database) error { return db.advance(ctx) }, done: make(chan error, 1)})
+}
+
 // waitingFrom returns an id below which no message waits.
 func (db *database) waitingFrom(ctx context.Context) (int64, error) {
-	value, err := db.meta(ctx, "waiting")
+	value, err := db.getMeta(ctx, "waiting")
 	if err != nil || value == "" {
 		return 0, err
 	}
@@ -198,9 +435,9 @@ func (db *database) advance(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	row := db.conn.QueryRowContext(ctx, `SELECT COALESCE(
-		(SELECT id FROM inbox WHERE id >= ? AND state = 0 ORDER BY id LIMIT 1), (SELECT max(id) + 1 FROM inbox), 0)`, from)
-	if err := row.Scan(&from); err != nil {
+	err = db.row(ctx, `SELECT COALESCE(
+		(SELECT id FROM inbox WHERE id >= ? AND state = 0 ORDER BY id LIMIT 1), (SELECT max(id) + 1 FROM inbox), 0)`, []any{from}, &from)
+	if err != nil {
 		return err
 	}
 	return db.setMeta(ctx, "waiting", strconv.FormatInt(from, 10))
@@ -218,32 +455,17 @@ func (j *Journal) cache(m *bridge.Message) *bridge.Message {
 }
 
 // server returns the number that stands for a server's URL in the file.
-func (j *Journal) server(ctx context.Context, url string) (int64, error) {
-	j.mu.Lock()
-	id, ok := j.servers[url]
-	j.mu.Unlock()
-	if ok {
-		return id, nil
+func (db *database) server(ctx context.Context, url string) (id int64, err error) {
+	if _, _, err := db.exec(ctx, "INSERT INTO server (url) VALUES (?) ON CONFLICT DO NOTHING", url); err != nil {
+		return 0, err
 	}
-	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
-		if _, err := db.conn.ExecContext(ctx, "INSERT INTO server (url) VALUES (?) ON CONFLICT DO NOTHING", url); err != nil {
-			return err
-		}
-		return db.conn.QueryRowContext(ctx, "SELECT id FROM server WHERE url = ?", url).Scan(&id)
-	})
-	if err == nil {
-		j.mu.Lock()
-		j.servers[url] = id
-		j.mu.Unlock()
-	}
+	err = db.row(ctx, "SELECT id FROM server WHERE url = ?", []any{url}, &id)
 	return id, err
 }
 
 // isPruned reports whether retention removed a message with this key.
 func (j *Journal) isPruned(server int64, key bridge.Key) bool {
-	j.mu.Lock()
 	floor, ok := j.seen[serverRoom{server, key.Room}]
-	j.mu.Unlock()
 	if !ok {
 		return false
 	}

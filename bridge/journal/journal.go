@@ -5,36 +5,17 @@ package journal
 import (
 	"context"
 	"crypto/rand"
-	"database/sql"
-	_ "embed"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
-
 	"perch/bridge"
 )
-
-//go:embed schema.sql
-var schema1 string
-
-//go:embed schema_2.sql
-var schema2 string
-
-// schemas returns what brings a file from each version to the next. PRAGMA
-// user_version says how many of them it has seen.
-func schemas() []string { return []string{schema1, schema2} }
 
 // Options are the settings of a Journal.
 type Options struct {
@@ -58,17 +39,21 @@ type Journal struct {
 	inbox  *lanes[*bridge.Message]
 	outbox *lanes[struct{}]
 
-	nonces   nonces // the writer's
+	// The writer's.
+	nonces  nonces
+	servers map[string]int64
+	rooms   map[string]string    // names by token, as far as they were written in this process
+	seen    map[serverRoom]int64 // the highest message id that Prune removed
+
 	volatile volatile
 
 	storeText atomic.Bool
 	echoes    atomic.Bool
 
 	mu        sync.Mutex
-	servers   map[string]int64
-	seen      map[serverRoom]int64 // the highest message id that Prune removed
-	queued    map[int64]bool       // replies that stand in the outbox lanes
-	resumed   string               // when Resume was last called, by any process
+	finishing map[int64]bool // messages that are handled, which is not on disk yet
+	queued    map[int64]bool // replies that stand in the outbox lanes
+	resumed   string         // when Resume was last called, by any process
 	holdTimer *time.Timer
 }
 
@@ -91,7 +76,8 @@ func Open(ctx context.Context, path string, o Options) (*Journal, error) {
 	}
 	j := &Journal{
 		path: path, sink: o.Sink, now: o.Now, guest: o.Guest,
-		inbox: newLanes[*bridge.Message](), outbox: newLanes[struct{}](),
+		finishing: make(map[int64]bool),
+		inbox:     newLanes[*bridge.Message](), outbox: newLanes[struct{}](),
 	}
 	j.storeText.Store(true)
 
@@ -169,30 +155,12 @@ func (j *Journal) Backlog() (messages, replies int) {
 // Idle reports whether nothing is under way or ready to be.
 func (j *Journal) Idle() bool { return j.inbox.idle() && j.outbox.idle() }
 
-// Totals are numbers of messages and replies.
-type Totals struct {
-	Received int // messages stored to be handled
-	Failed   int // of those, messages whose handler failed
-	Answered int // replies sent
-	Refused  int // replies given up
-}
-
-// Totals counts what came and went since the given time, as far as it is kept.
-func (j *Journal) Totals(ctx context.Context, since time.Time) (t Totals, err error) {
-	row := j.writer.current().readers.QueryRowContext(ctx, `SELECT
-		(SELECT count(*) FROM inbox WHERE received >= ?1 AND state <> 3),
-		(SELECT count(*) FROM inbox WHERE received >= ?1 AND state = 2),
-		(SELECT count(*) FROM outbox WHERE queued >= ?1 AND state = 1),
-		(SELECT count(*) FROM outbox WHERE queued >= ?1 AND state = 2)`, millis(since))
-	return t, j.explain(row.Scan(&t.Received, &t.Failed, &t.Answered, &t.Refused))
-}
-
 // Settings remembers a fingerprint of the settings that decide whether Talk
 // takes our replies, and reports whether it differs from the last one, or is
 // the first.
 func (j *Journal) Settings(ctx context.Context, fingerprint string) (changed bool, err error) {
 	err = j.writer.do(ctx, func(ctx context.Context, db *database) error {
-		old, err := db.meta(ctx, "settings")
+		old, err := db.getMeta(ctx, "settings")
 		if err != nil {
 			return err
 		}
@@ -206,7 +174,7 @@ func (j *Journal) Settings(ctx context.Context, fingerprint string) (changed boo
 func (j *Journal) Salt(ctx context.Context) ([]byte, error) {
 	var salt []byte
 	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
-		text, err := db.meta(ctx, "salt")
+		text, err := db.getMeta(ctx, "salt")
 		if err != nil {
 			return err
 		}
@@ -228,6 +196,7 @@ func (j *Journal) Watch(ctx context.Context) error {
 	defer tick.Stop()
 	var last int64
 	for {
+		// It also notices if the files are gone.
 		err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
 			version, err := db.dataVersion(ctx)
 			if err != nil || version == last {
@@ -237,7 +206,7 @@ func (j *Journal) Watch(ctx context.Context) error {
 			return j.catchUp(ctx, db)
 		})
 		if err != nil && ctx.Err() == nil {
-			j.sink.Publish(bridge.Event{Time: j.now(), Stage: bridge.StageJournal, Title: bridge.Say("The journal could not be read")}.Failed(j.explain(err)))
+			j.sink.Publish(bridge.Event{Time: j.now(), Stage: bridge.StageJournal, Kind: bridge.EventJournalFailed, Title: bridge.Say("The journal could not be read")}.Failed(j.explain(err)))
 		}
 		select {
 		case <-ctx.Done():
@@ -247,23 +216,13 @@ func (j *Journal) Watch(ctx context.Context) error {
 	}
 }
 
-// load fills the lanes and the caches from the database.
+// load fills the lanes and the caches from the database. It is called before
+// the writer runs, or by it.
 func (j *Journal) load(ctx context.Context, db *database) error {
 	j.mu.Lock()
-	j.servers, j.queued = make(map[string]int64), make(map[int64]bool)
+	j.queued = make(map[int64]bool)
 	j.mu.Unlock()
-	err := db.each(ctx, "SELECT url, id FROM server", func(scan scanner) error {
-		var url string
-		var id int64
-		if err := scan(&url, &id); err != nil {
-			return err
-		}
-		j.servers[url] = id
-		return nil
-	})
-	if err != nil {
-		return err
-	}
+	j.servers, j.rooms = make(map[string]int64), make(map[string]string)
 	if err := j.loadSeen(ctx, db); err != nil {
 		return err
 	}
@@ -273,8 +232,8 @@ func (j *Journal) load(ctx context.Context, db *database) error {
 	if j.guest {
 		return nil
 	}
-	// What waits in the outbox may have been under way when the last process ended.
-	if _, err := db.conn.ExecContext(ctx, "UPDATE outbox SET unclear = 1 WHERE state = 0 AND unclear = 0"); err != nil {
+	// Attempts that were under way when the last process ended may have arrived.
+	if _, _, err := db.exec(ctx, "UPDATE outbox SET unclear = unclear + 1, sending = 0 WHERE state = 0 AND sending = 1"); err != nil {
 		return err
 	}
 	j.outbox.restrict(1)
@@ -288,7 +247,7 @@ func (j *Journal) load(ctx context.Context, db *database) error {
 	if err != nil {
 		return err
 	}
-	return db.each(ctx, "SELECT id, room FROM inbox WHERE id >= ? AND state = 0 ORDER BY id", func(scan scanner) error {
+	return db.all(ctx, "SELECT id, room FROM inbox WHERE id >= ? AND state = 0 ORDER BY id", []any{from}, func(scan scanner) error {
 		var id int64
 		var room string
 		if err := scan(&id, &room); err != nil {
@@ -296,17 +255,17 @@ func (j *Journal) load(ctx context.Context, db *database) error {
 		}
 		j.inbox.add(room, id, nil, time.Time{})
 		return nil
-	}, from)
+	})
 }
 
 func (j *Journal) loadNonces(ctx context.Context, db *database) error {
 	var newest []int64
-	err := db.each(ctx, "SELECT nonce FROM inbox WHERE nonce IS NOT NULL ORDER BY id DESC LIMIT ?", func(scan scanner) error {
+	err := db.all(ctx, "SELECT nonce FROM inbox WHERE nonce IS NOT NULL ORDER BY id DESC LIMIT ?", []any{maxLoadedNonces}, func(scan scanner) error {
 		var nonce int64
 		err := scan(&nonce)
 		newest = append(newest, nonce)
 		return err
-	}, maxLoadedNonces)
+	})
 	j.nonces = nonces{}
 	for _, nonce := range slices.Backward(newest) {
 		j.nonces.add(nonce, 0)
@@ -319,98 +278,13 @@ func (j *Journal) catchUp(ctx context.Context, db *database) error {
 	if err := j.loadOutbox(ctx, db); err != nil {
 		return err
 	}
-	resumed, err := db.meta(ctx, "resumed")
+	resumed, err := db.getMeta(ctx, "resumed")
 	if err == nil && resumed != j.resumed {
 		j.resumed = resumed
 		j.outbox.restrict(1)
 		j.outbox.resume(true)
 	}
 	return err
-}
-
-// recover replaces a database that turned out to be damaged while it was used.
-func (j *Journal) recover(broken *database, cause error) (*database, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	_ = broken.close()
-	j.inbox.clear()
-	j.outbox.clear()
-	db, err := j.replace(ctx, cause)
-	if err != nil {
-		return nil, err
-	}
-	return db, j.load(ctx, db)
-}
-
-// metaBegun is the name of the time when the file replaced a damaged one: what
-// came before may have been handled, also where nothing is known of it.
-const metaBegun = "begun"
-
-// replace sets the damaged file aside and begins a new one with what waits in
-// the old.
-func (j *Journal) replace(ctx context.Context, cause error) (*database, error) {
-	aside := j.path + ".corrupt-" + j.now().UTC().Format("20060102-150405")
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		err := os.Rename(j.path+suffix, aside+suffix)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-	}
-	db, err := openDatabase(ctx, j.path)
-	if err != nil {
-		return nil, err
-	}
-	messages, replies := salvage(ctx, db, aside)
-	if err := db.setMeta(ctx, metaBegun, strconv.FormatInt(millis(j.now()), 10)); err != nil {
-		return nil, errors.Join(err, db.close())
-	}
-	err = &bridge.Error{
-		Code:  bridge.CodeInternal,
-		Text:  bridge.Say("The journal was damaged"),
-		Hint:  bridge.Say("Nothing is to be done now. The old file is kept as %s; check the disk and its free space.", aside),
-		Cause: cause,
-	}
-	j.sink.Publish(bridge.Event{
-		Time: j.now(), Stage: bridge.StageJournal,
-		Title: bridge.Say("The journal was damaged; it is set aside and a new one begun with %s waiting messages and %s waiting replies",
-			strconv.Itoa(messages), strconv.Itoa(replies)),
-	}.Failed(err))
-	return db, nil
-}
-
-// salvage copies what waits in the file aside, as far as it can be read.
-func salvage(ctx context.Context, db *database, aside string) (messages, replies int) {
-	if _, err := db.conn.ExecContext(ctx, "ATTACH ? AS old", aside); err != nil {
-		return 0, 0
-	}
-	defer func() { _, _ = db.conn.ExecContext(ctx, "DETACH old") }()
-	copied := func(stmt string) int {
-		r, err := db.conn.ExecContext(ctx, stmt)
-		if err != nil {
-			return 0
-		}
-		n, _ := r.RowsAffected()
-		return int(n)
-	}
-	copied("INSERT OR IGNORE INTO meta SELECT * FROM old.meta")
-	copied("INSERT OR IGNORE INTO server SELECT * FROM old.server")
-	copied("INSERT OR IGNORE INTO seen SELECT * FROM old.seen")
-	copied("INSERT OR IGNORE INTO exchange SELECT * FROM old.exchange")
-	messages = copied("INSERT OR IGNORE INTO inbox SELECT * FROM old.inbox WHERE state = 0")
-	replies = copied("INSERT OR IGNORE INTO outbox SELECT * FROM old.outbox WHERE state = 0")
-	return messages, replies
-}
-
-// makeFile creates the file for its owner only, if it is missing.
-func makeFile(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	return f.Close()
 }
 
 // explain turns an error of the database into one for a person.
@@ -454,138 +328,3 @@ var errClosed = errors.New("the journal is closed")
 func millis(t time.Time) int64 { return t.UnixMilli() }
 
 func fromMillis(ms int64) time.Time { return time.UnixMilli(ms) }
-
-type scanner func(dest ...any) error
-
-// database is one open file: a connection that writes, used by one goroutine
-// at a time, and a pool that reads.
-type database struct {
-	writePool *sql.DB
-	conn      *sql.Conn
-	readers   *sql.DB
-
-	// Statements on conn that are used for every message.
-	begin, commit, putMessage, finish, putEvent *sql.Stmt
-}
-
-func openDatabase(ctx context.Context, path string) (*database, error) {
-	if err := makeFile(path); err != nil {
-		return nil, err
-	}
-	dsn := "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath() + "?_pragma=busy_timeout(5000)"
-	db := &database{}
-	var err error
-	if db.writePool, err = sql.Open("sqlite", dsn+"&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"); err != nil {
-		return nil, err
-	}
-	if db.readers, err = sql.Open("sqlite", dsn+"&_pragma=query_only(1)"); err != nil {
-		return nil, errors.Join(err, db.close())
-	}
-	db.readers.SetMaxOpenConns(2)
-	if db.conn, err = db.writePool.Conn(ctx); err == nil {
-		if err = db.migrate(ctx); err == nil {
-			err = db.prepare(ctx)
-		}
-	}
-	if err != nil {
-		return nil, errors.Join(err, db.close())
-	}
-	return db, nil
-}
-
-// migrate brings the schema to the newest version, in one transaction.
-func (db *database) migrate(ctx context.Context) error {
-	var version int
-	if err := db.conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
-		return err
-	}
-	steps := schemas()
-	switch {
-	case version == len(steps):
-		return nil
-	case version > len(steps):
-		return &bridge.Error{
-			Code: bridge.CodeConflict,
-			Text: bridge.Say("The journal was written by a newer version of Perch"),
-			Hint: bridge.Say("Update Perch, or set PERCH_HOME to another folder."),
-		}
-	}
-	_, err := db.conn.ExecContext(ctx, fmt.Sprintf("BEGIN IMMEDIATE;\n%s\nPRAGMA user_version = %d;\nCOMMIT",
-		strings.Join(steps[version:], "\n"), len(steps)))
-	return err
-}
-
-func (db *database) prepare(ctx context.Context) (err error) {
-	if db.begin, err = db.conn.PrepareContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return err
-	}
-	if db.commit, err = db.conn.PrepareContext(ctx, "COMMIT"); err != nil {
-		return err
-	}
-	if db.putMessage, err = db.conn.PrepareContext(ctx, putMessage); err != nil {
-		return err
-	}
-	if db.finish, err = db.conn.PrepareContext(ctx, finishMessage); err != nil {
-		return err
-	}
-	db.putEvent, err = db.conn.PrepareContext(ctx, putEvent)
-	return err
-}
-
-func (db *database) close() error {
-	var errs []error
-	for _, s := range []*sql.Stmt{db.begin, db.commit, db.putMessage, db.finish, db.putEvent} {
-		if s != nil {
-			errs = append(errs, s.Close())
-		}
-	}
-	if db.conn != nil {
-		errs = append(errs, db.conn.Close())
-	}
-	if db.readers != nil {
-		errs = append(errs, db.readers.Close())
-	}
-	return errors.Join(append(errs, db.writePool.Close())...)
-}
-
-// each calls row for every row that a query on the reading side returns.
-func (db *database) each(ctx context.Context, query string, row func(scanner) error, args ...any) error {
-	rows, err := db.readers.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := row(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-// meta returns a single value, empty if there is none.
-func (db *database) meta(ctx context.Context, key string) (string, error) {
-	var value string
-	err := db.readers.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = ?", key).Scan(&value)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", nil
-	}
-	return value, err
-}
-
-// setMeta stores a single value; an empty one removes it.
-func (db *database) setMeta(ctx context.Context, key, value string) error {
-	if value == "" {
-		_, err := db.conn.ExecContext(ctx, "DELETE FROM meta WHERE key = ?", key)
-		return err
-	}
-	_, err := db.conn.ExecContext(ctx, "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value)
-	return err
-}
-
-// dataVersion changes whenever another process has written.
-func (db *database) dataVersion(ctx context.Context) (int64, error) {
-	var v int64
-	err := db.conn.QueryRowContext(ctx, "PRAGMA data_version").Scan(&v)
-	return v, err
-}

@@ -77,11 +77,11 @@ func shut(t *testing.T, j *Journal) {
 
 func put(t *testing.T, j *Journal, m bridge.Message) bool {
 	t.Helper()
-	fresh, err := j.Put(t.Context(), m)
+	novelty, err := j.Put(t.Context(), m, bridge.MessageWaiting, nil)
 	if err != nil {
 		t.Fatalf("Put %v: %v", m.Key, err)
 	}
-	return fresh
+	return novelty != bridge.Known
 }
 
 func claim(t *testing.T, j *Journal) bridge.InboxItem {
@@ -216,11 +216,11 @@ func TestSeenBefore(t *testing.T) {
 // keep keeps a message that nobody is asked.
 func keep(t *testing.T, j *Journal, m bridge.Message) bool {
 	t.Helper()
-	fresh, err := j.Keep(t.Context(), m)
+	novelty, err := j.Put(t.Context(), m, bridge.MessageNotForBot, nil)
 	if err != nil {
-		t.Fatalf("Keep %v: %v", m.Key, err)
+		t.Fatalf("Put %v: %v", m.Key, err)
 	}
-	return fresh
+	return novelty != bridge.Known
 }
 
 func TestKeptIsNotClaimed(t *testing.T) {
@@ -249,8 +249,8 @@ func TestKeptIsNotClaimed(t *testing.T) {
 	}
 	finish(t, j, item.ID)
 	nothingToClaim(t, j, "nobody is asked what is kept")
-	if totals, err := j.Totals(t.Context(), time.Time{}); err != nil || totals.Received != 2 {
-		t.Errorf("totals %+v %v, want 2 received", totals, err)
+	if got, err := j.Traffic(t.Context(), time.Time{}, 0); err != nil || got.Received != 2 {
+		t.Errorf("traffic %+v %v, want 2 received", got, err)
 	}
 }
 
@@ -258,10 +258,10 @@ func TestKeptWithoutItsText(t *testing.T) {
 	j := opened(t)
 	j.StoreText(false)
 	keep(t, j, message("a", 1))
-	var none bool
-	row := j.writer.current().readers.QueryRowContext(t.Context(), "SELECT body IS NULL FROM inbox")
-	if err := row.Scan(&none); err != nil || !none {
-		t.Errorf("its text is stored, error %v", err)
+	all, err := j.Messages(t.Context(), Filter{})
+	check(t, err)
+	if len(all) != 1 || all[0].Message.Text != "" || all[0].Message.Author.ID == "" {
+		t.Errorf("stored: %+v, want who wrote and not what", all)
 	}
 }
 
@@ -275,8 +275,8 @@ func TestKeptOwnReplyIsOurs(t *testing.T) {
 	check(t, j.Sent(t.Context(), item.ID, "42"))
 	check(t, j.Sent(t.Context(), due(t, j).ID, "43"))
 	keep(t, j, message("a", 43)) // after it
-	if totals, err := j.Totals(t.Context(), time.Time{}); err != nil || totals.Received != 0 {
-		t.Errorf("totals %+v %v, want none received", totals, err)
+	if got, err := j.Traffic(t.Context(), time.Time{}, 0); err != nil || got.Received != 0 {
+		t.Errorf("traffic %+v %v, want none received", got, err)
 	}
 }
 
@@ -287,7 +287,7 @@ func TestKeptAreLeftBehind(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range advanceEvery {
 		wg.Go(func() {
-			if _, err := j.Keep(t.Context(), message("a", i+1)); err != nil {
+			if _, err := j.Put(t.Context(), message("a", i+1), bridge.MessageNotForBot, nil); err != nil {
 				t.Error(err)
 			}
 		})
@@ -379,8 +379,8 @@ func TestManyAtOnceShareCommits(t *testing.T) {
 	for c := range clients {
 		wg.Go(func() {
 			for i := range each {
-				if fresh, err := j.Put(t.Context(), message("r"+strconv.Itoa(c), i)); err != nil || !fresh {
-					t.Errorf("Put: %v %v", fresh, err)
+				if novelty, err := j.Put(t.Context(), message("r"+strconv.Itoa(c), i), bridge.MessageWaiting, nil); err != nil || novelty != bridge.Fresh {
+					t.Errorf("Put: %v %v", novelty, err)
 				}
 			}
 		})
@@ -425,12 +425,17 @@ func TestFinishStoresRepliesInOrder(t *testing.T) {
 	put(t, j, message("a", 1))
 	finish(t, j, claim(t, j).ID, reply("a", "one"), reply("a", "two"), reply("b", "three"))
 	first := due(t, j)
-	if first.Reply.Text != "one" || first.Unclear {
+	if first.Reply.Text != "one" || first.Unclear != 0 {
 		t.Fatalf("due: %+v, want one, not unclear", first)
 	}
 	nothingDue(t, j, "none was sent yet: one at a time")
 	check(t, j.Sent(t.Context(), first.ID, ""))
 	second, third := due(t, j), due(t, j)
+	for _, item := range []bridge.OutboxItem{second, third} {
+		if item.Reply.Text == "two" {
+			check(t, j.Begin(t.Context(), item.ID))
+		}
+	}
 	if got := second.Reply.Text + " " + third.Reply.Text; got != "three two" && got != "two three" {
 		t.Fatalf("then due: %s", got)
 	}
@@ -441,7 +446,7 @@ func TestFinishStoresRepliesInOrder(t *testing.T) {
 	if got, _ := j.Backlog(); got != 0 {
 		t.Errorf("%d messages wait after a restart, want 0", got)
 	}
-	if again := due(t, j); again.Reply.Text != "two" || !again.Unclear {
+	if again := due(t, j); again.Reply.Text != "two" || again.Unclear != 1 {
 		t.Errorf("after a restart: %+v, want two, unclear", again)
 	}
 }
@@ -451,21 +456,23 @@ func TestRetryWaitsAndCounts(t *testing.T) {
 	_, err := j.Enqueue(t.Context(), []bridge.Reply{reply("a", "one")})
 	check(t, err)
 	item := due(t, j)
+	check(t, j.Begin(t.Context(), item.ID))
 	check(t, j.Retry(t.Context(), item.ID, time.Now().Add(time.Hour), true, errors.New("no answer")))
 	nothingDue(t, j, "it was put off for an hour")
 	check(t, j.Resume(t.Context()))
-	if item = due(t, j); item.Attempts != 1 || !item.Unclear {
+	if item = due(t, j); item.Attempts != 1 || item.Unclear != 1 {
 		t.Errorf("due: %+v, want one attempt, unclear", item)
 	}
+	check(t, j.Begin(t.Context(), item.ID))
 	check(t, j.Retry(t.Context(), item.ID, time.Now(), false, errors.New("refused")))
-	if item = due(t, j); item.Attempts != 2 || !item.Unclear {
-		t.Errorf("due: %+v, want two attempts, still unclear", item)
+	if item = due(t, j); item.Attempts != 2 || item.Unclear != 1 {
+		t.Errorf("due: %+v, want two attempts, one unclear", item)
 	}
 	check(t, j.GiveUp(t.Context(), item.ID, errors.New("gone")))
-	o, err := j.Outcome(t.Context(), item.ID)
+	r, err := j.Reply(t.Context(), item.ID)
 	check(t, err)
-	if !o.GivenUp || o.Cause != "gone" {
-		t.Errorf("outcome: %+v", o)
+	if r.State != bridge.ReplyGivenUp || r.Failure == nil || r.Failure.Cause != "gone" {
+		t.Errorf("reply: %+v", r)
 	}
 }
 
@@ -507,7 +514,7 @@ func TestWhatIsWrittenIsOnDisk(t *testing.T) {
 	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2"} {
 		var got string
 		check(t, j.writer.do(t.Context(), func(ctx context.Context, db *database) error {
-			return db.conn.QueryRowContext(ctx, "PRAGMA "+pragma).Scan(&got)
+			return db.row(ctx, "SELECT CAST("+pragma+" AS TEXT) FROM pragma_"+pragma, nil, &got)
 		}))
 		if got != want {
 			t.Errorf("%s is %s, want %s", pragma, got, want)
@@ -532,7 +539,7 @@ func TestGuestEnqueuesAndResumes(t *testing.T) {
 	defer shut(t, guest)
 	check(t, guest.Resume(t.Context()))
 	item := due(t, j)
-	if item.Reply.Text != "one" || item.Unclear {
+	if item.Reply.Text != "one" || item.Unclear != 0 {
 		t.Errorf("after a guest's Resume: %+v, want one, not unclear", item)
 	}
 	check(t, j.Sent(t.Context(), item.ID, ""))
@@ -544,10 +551,10 @@ func TestGuestEnqueuesAndResumes(t *testing.T) {
 		t.Errorf("after a guest's Enqueue: %+v", item)
 	}
 	check(t, j.Sent(t.Context(), item.ID, "17"))
-	o, err := guest.Outcome(t.Context(), ids[0])
+	r, err := guest.Reply(t.Context(), ids[0])
 	check(t, err)
-	if !o.Sent {
-		t.Errorf("the guest sees %+v, want sent", o)
+	if r.State != bridge.ReplySent || r.MessageID != "17" {
+		t.Errorf("the guest sees %+v, want sent", r)
 	}
 }
 
@@ -634,7 +641,7 @@ func TestOwnReplyComingBackAfterACrash(t *testing.T) {
 	j.EchoesReturn(true)
 	_, err := j.Enqueue(t.Context(), []bridge.Reply{reply("a", "one")})
 	check(t, err)
-	due(t, j)
+	check(t, j.Begin(t.Context(), due(t, j).ID))
 	put(t, j, message("a", 42)) // it was posted, and the answer never came
 	shut(t, j)
 
@@ -643,7 +650,7 @@ func TestOwnReplyComingBackAfterACrash(t *testing.T) {
 	j.EchoesReturn(true)
 	nothingToClaim(t, j, "the reply's fate is not known")
 	item := due(t, j)
-	if !item.Unclear {
+	if item.Unclear != 1 {
 		t.Fatal("the reply is not unclear")
 	}
 	check(t, j.Sent(t.Context(), item.ID, "42")) // found by its reference
@@ -685,7 +692,7 @@ func TestTextsAreNotKept(t *testing.T) {
 			if err := scan(&body); err != nil {
 				return err
 			}
-			if strings.Contains(string(body), "text of") || strings.Contains(string(body), " text\"") {
+			if strings.Contains(string(body), "text of") || strings.Contains(string(body), `"text":"`) {
 				t.Errorf("%s: %s", query, body)
 			}
 			return nil
@@ -770,6 +777,9 @@ func TestPrune(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	j := opened(t)
+	named := message("a", 1)
+	named.Room.Name = "Kitchen"
+	keep(t, j, named)
 	for i, e := range []bridge.Event{
 		{Level: slog.LevelInfo, Title: bridge.Say("one"), Room: bridge.Room{Token: "a", Name: "Kitchen"}},
 		{Level: slog.LevelError, Title: bridge.Say("%s and %s", "two", "more"), Room: bridge.Room{Token: "b"}, Hint: bridge.Say("do")},
@@ -788,7 +798,7 @@ func TestEvents(t *testing.T) {
 		{"by level", Filter{Level: slog.LevelWarn}, "two and more, three"},
 		{"by token", Filter{Room: "b"}, "two and more"},
 		{"by name", Filter{Room: "Kitchen"}, "one"},
-		{"after an id", Filter{After: 2}, "three"},
+		{"since", Filter{Since: time.UnixMilli(2)}, "three"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			events, err := j.Events(t.Context(), tt.filter)
@@ -827,7 +837,7 @@ func TestSettingsFingerprint(t *testing.T) {
 func TestClosedJournal(t *testing.T) {
 	j := open(t, filepath.Join(t.TempDir(), "journal.db"), Options{})
 	shut(t, j)
-	if _, err := j.Put(t.Context(), message("a", 1)); err == nil {
+	if _, err := j.Put(t.Context(), message("a", 1), bridge.MessageWaiting, nil); err == nil {
 		t.Error("Put after Close succeeds")
 	}
 }

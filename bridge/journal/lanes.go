@@ -211,11 +211,30 @@ func (l *lanes[T]) length(room string) int {
 	return 0
 }
 
+// isClaimed reports whether an item is somebody's.
+func (l *lanes[T]) isClaimed(id int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.owner[id] != nil
+}
+
 // idle reports whether no item is claimed or could be.
 func (l *lanes[T]) idle() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.owner) == 0 && (l.paused || len(l.ready) == 0)
+}
+
+// values returns what is queued with the items.
+func (l *lanes[T]) values() (all []T) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, ln := range l.rooms {
+		for _, item := range ln.queue {
+			all = append(all, item.value)
+		}
+	}
+	return all
 }
 
 // clear forgets every item.

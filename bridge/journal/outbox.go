@@ -11,11 +11,19 @@ import (
 	"perch/bridge"
 )
 
-// The states of a reply.
+// The states of a reply, as in schema.sql.
 const (
-	replyWaiting = 0
-	replySent    = 1
-	replyGivenUp = 2
+	replyWaiting = iota
+	replySent
+	replyGivenUp
+)
+
+// maxWait and maxHold bound how long a reply waits for its next attempt, and
+// all of them for the end of a hold that has one, after a start: the clock may
+// have been set back since they were written down.
+const (
+	maxWait = 5 * time.Minute
+	maxHold = time.Hour
 )
 
 var _ bridge.Outbox = (*Journal)(nil)
@@ -23,15 +31,36 @@ var _ bridge.Outbox = (*Journal)(nil)
 // Enqueue implements bridge.Outbox.
 func (j *Journal) Enqueue(ctx context.Context, replies []bridge.Reply) ([]int64, error) {
 	var ids []int64
-	err := j.writer.do(ctx, func(ctx context.Context, db *database) (err error) {
-		ids, err = j.insertReplies(ctx, db, 0, replies)
-		return err
+	err := j.writer.submit(ctx, &op{
+		done: make(chan error, 1),
+		run: func(ctx context.Context, db *database) (err error) {
+			ids, err = j.insertReplies(ctx, db, 0, replies)
+			return err
+		},
+		after: func() { j.queueReplies(ids, replies) },
 	})
 	if err != nil {
 		return nil, j.explain(err)
 	}
-	j.queueReplies(ids, replies)
 	return ids, nil
+}
+
+// The forms of a reply, as in schema_3.sql.
+const (
+	formText = iota
+	formReaction
+	formReactionRemoved
+)
+
+func formOf(r bridge.Reply) int {
+	switch {
+	case r.Remove:
+		return formReactionRemoved
+	case r.Reaction != "":
+		return formReaction
+	default:
+		return formText
+	}
 }
 
 // insertReplies stores replies to a message of the inbox, or, with answers 0,
@@ -44,13 +73,8 @@ func (j *Journal) insertReplies(ctx context.Context, db *database, answers int64
 		if err != nil {
 			return nil, err
 		}
-		res, err := db.conn.ExecContext(ctx,
-			"INSERT INTO outbox (answers, room, queued, due, reply) VALUES (NULLIF(?, 0), ?, ?, ?, ?)",
-			answers, r.Room.Token, now, now, body)
-		if err != nil {
-			return nil, err
-		}
-		id, err := res.LastInsertId()
+		_, id, err := db.exec(ctx, "INSERT INTO outbox (answers, room, queued, due, form, reply) VALUES (NULLIF(?, 0), ?, ?, ?, ?, ?)",
+			answers, r.Room.Token, now, now, formOf(r), body)
 		if err != nil {
 			return nil, err
 		}
@@ -59,7 +83,8 @@ func (j *Journal) insertReplies(ctx context.Context, db *database, answers int64
 	return ids, nil
 }
 
-// queueReplies makes stored replies due.
+// queueReplies makes stored replies due. It runs on the writer, so that the
+// replies to a room are queued in the order in which they are stored.
 func (j *Journal) queueReplies(ids []int64, replies []bridge.Reply) {
 	for i, id := range ids {
 		j.queueReply(replies[i].Room.Token, id, time.Time{})
@@ -85,9 +110,15 @@ func (j *Journal) Due(ctx context.Context) (bridge.OutboxItem, error) {
 			return bridge.OutboxItem{}, err
 		}
 		item, err := j.reply(ctx, id)
+		var unreadable *unreadableError
 		switch {
 		case errors.Is(err, sql.ErrNoRows): // another process has dealt with it
 			j.doneOutbox(id)
+		case errors.As(err, &unreadable):
+			err = j.setAside(ctx, "outbox", id, replyGivenUp, unreadable)
+			if j.doneOutbox(id); err != nil {
+				return bridge.OutboxItem{}, j.explain(err)
+			}
 		case err != nil:
 			j.outbox.giveBack(id, struct{}{}, time.Now().Add(time.Second))
 			return bridge.OutboxItem{}, j.explain(err)
@@ -109,24 +140,38 @@ func (j *Journal) reply(ctx context.Context, id int64) (item bridge.OutboxItem, 
 		return item, err
 	}
 	item.ID, item.QueuedAt = id, fromMillis(queued)
-	return item, json.Unmarshal(body, &item.Reply)
+	if err := json.Unmarshal(body, &item.Reply); err != nil {
+		return item, &unreadableError{err}
+	}
+	return item, nil
 }
+
+// Begin implements bridge.Outbox.
+func (j *Journal) Begin(ctx context.Context, id int64) error {
+	return j.explain(j.writer.do(ctx, func(ctx context.Context, db *database) error {
+		_, _, err := db.exec(ctx, "UPDATE outbox SET sending = 1, attempts = attempts + 1 WHERE id = ?", id)
+		return err
+	}))
+}
+
+// textlessReply is what is left of a reply without what was written.
+const textlessReply = `CAST(json_remove(reply, '$.text') AS BLOB)`
 
 // Sent implements bridge.Outbox.
 func (j *Journal) Sent(ctx context.Context, id int64, messageID string) error {
 	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
-		query := "UPDATE outbox SET state = ?, message = NULLIF(?, ''), unclear = 0, cause = NULL WHERE id = ? RETURNING room"
+		query := "UPDATE outbox SET state = ?, ended = ?, message = NULLIF(?, ''), sending = 0, failure = NULL"
 		if !j.storeText.Load() {
-			query = "UPDATE outbox SET state = ?, message = NULLIF(?, ''), unclear = 0, cause = NULL, reply = NULL WHERE id = ? RETURNING room"
+			query += ", reply = " + textlessReply
 		}
 		var room string
-		if err := db.conn.QueryRowContext(ctx, query, replySent, messageID, id).Scan(&room); err != nil {
+		if err := db.row(ctx, query+" WHERE id = ? RETURNING room", []any{replySent, millis(j.now()), messageID, id}, &room); err != nil {
 			return err
 		}
 		if messageID == "" {
 			return nil
 		}
-		_, err := db.conn.ExecContext(ctx, "UPDATE inbox SET state = ? WHERE room = ? AND message = ? AND state IN (0, 1)", messageOurs, room, messageID)
+		_, _, err := db.exec(ctx, "UPDATE inbox SET state = ? WHERE room = ? AND message = ? AND state IN (0, 1, 4)", messageOwn, room, messageID)
 		return err
 	})
 	if err == nil {
@@ -137,14 +182,17 @@ func (j *Journal) Sent(ctx context.Context, id int64, messageID string) error {
 
 // GiveUp implements bridge.Outbox.
 func (j *Journal) GiveUp(ctx context.Context, id int64, cause error) error {
-	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
-		query := "UPDATE outbox SET state = ?, unclear = 0, cause = ? WHERE id = ?"
-		if !j.storeText.Load() {
-			query = "UPDATE outbox SET state = ?, unclear = 0, cause = ?, reply = NULL WHERE id = ?"
-		}
-		_, err := db.conn.ExecContext(ctx, query, replyGivenUp, cause.Error(), id)
-		return err
-	})
+	failure, err := failureJSON(bridge.FailureOf(cause))
+	if err == nil {
+		err = j.writer.do(ctx, func(ctx context.Context, db *database) error {
+			query := "UPDATE outbox SET state = ?, ended = ?, sending = 0, failure = ?"
+			if !j.storeText.Load() {
+				query += ", reply = " + textlessReply
+			}
+			_, _, err := db.exec(ctx, query+" WHERE id = ?", replyGivenUp, millis(j.now()), failure, id)
+			return err
+		})
+	}
 	return j.settle(id, err)
 }
 
@@ -178,17 +226,22 @@ func (j *Journal) Hold(ctx context.Context, id int64, until time.Time, cause err
 }
 
 // postpone writes down a failed attempt.
-func (j *Journal) postpone(ctx context.Context, id int64, at time.Time, unclear bool, cause error, also func(ctx context.Context, db *database) error) error {
+func (j *Journal) postpone(ctx context.Context, id int64, at time.Time, unclear bool, cause error, also change) error {
+	failure, err := failureJSON(bridge.FailureOf(cause))
+	if err != nil {
+		return err
+	}
 	var room string
-	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
-		row := db.conn.QueryRowContext(ctx, `UPDATE outbox SET due = ?, attempts = attempts + 1, unclear = unclear OR ?, cause = ?
-			WHERE id = ? RETURNING room, unclear`, millis(at), unclear, cause.Error(), id)
-		if err := row.Scan(&room, &unclear); err != nil || also == nil {
+	var unclears int64
+	err = j.writer.do(ctx, func(ctx context.Context, db *database) error {
+		err := db.row(ctx, "UPDATE outbox SET due = ?, attempts = attempts + 1 - sending, sending = 0, unclear = unclear + ?, failure = ? WHERE id = ? RETURNING room, unclear",
+			[]any{millis(at), unclear, failure, id}, &room, &unclears)
+		if err != nil || also == nil {
 			return err
 		}
 		return also(ctx, db)
 	})
-	if err == nil && !unclear {
+	if err == nil && unclears == 0 {
 		j.inbox.unblock(room)
 	}
 	return j.explain(err)
@@ -199,6 +252,9 @@ func (j *Journal) Resume(ctx context.Context) error {
 	resumed := j.now().Format(time.RFC3339Nano)
 	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
 		j.resumed = resumed
+		if _, _, err := db.exec(ctx, "UPDATE outbox SET failure = NULL WHERE state = 0 AND failure IS NOT NULL"); err != nil {
+			return err // the next attempt says whether it still holds
+		}
 		if err := db.setMeta(ctx, "resumed", resumed); err != nil {
 			return err
 		}
@@ -223,55 +279,38 @@ func (j *Journal) HeldUntil(ctx context.Context) (until time.Time, held bool, er
 	return until, until.IsZero() || j.now().Before(until), nil
 }
 
-// Outcome is what became of a reply so far.
-type Outcome struct {
-	Sent    bool
-	GivenUp bool
-	Held    bool   // it waits for Resume, with all others
-	Cause   string // of the last failure, if there was one
-}
-
-// Outcome tells what became of the reply with this id.
-func (j *Journal) Outcome(ctx context.Context, id int64) (o Outcome, err error) {
-	_, held, err := j.HeldUntil(ctx) // before the reply, so that the cause of a hold is not missed
-	if err != nil {
-		return o, err
-	}
-	var state int
-	var cause sql.NullString
-	row := j.writer.current().readers.QueryRowContext(ctx, "SELECT state, cause FROM outbox WHERE id = ?", id)
-	if err := row.Scan(&state, &cause); err != nil {
-		return o, j.explain(err)
-	}
-	return Outcome{
-		Sent: state == replySent, GivenUp: state == replyGivenUp,
-		Held: held && state == replyWaiting, Cause: cause.String,
-	}, nil
-}
-
 // loadOutbox queues every waiting reply that is not queued yet.
 func (j *Journal) loadOutbox(ctx context.Context, db *database) error {
-	return db.each(ctx, "SELECT id, room, due FROM outbox WHERE state = 0 ORDER BY id", func(scan scanner) error {
+	latest := j.now().Add(maxWait) // the clock may have been set back since
+	return db.all(ctx, "SELECT id, room, due FROM outbox WHERE state = 0 ORDER BY id", nil, func(scan scanner) error {
 		var id, due int64
 		var room string
 		if err := scan(&id, &room, &due); err != nil {
 			return err
 		}
-		j.queueReply(room, id, fromMillis(due))
+		at := fromMillis(due)
+		if at.After(latest) {
+			at = latest
+		}
+		j.queueReply(room, id, at)
 		return nil
 	})
 }
 
 func (j *Journal) loadHold(ctx context.Context, db *database) (err error) {
-	if j.resumed, err = db.meta(ctx, "resumed"); err != nil {
+	if j.resumed, err = db.getMeta(ctx, "resumed"); err != nil {
 		return err
 	}
-	value, err := db.meta(ctx, "hold")
+	value, err := db.getMeta(ctx, "hold")
 	if err != nil || value == "" {
 		return err
 	}
 	j.outbox.pause()
-	j.resumeAt(parseHold(value))
+	until := parseHold(value)
+	if latest := j.now().Add(maxHold); until.After(latest) {
+		until = latest
+	}
+	j.resumeAt(until)
 	return nil
 }
 

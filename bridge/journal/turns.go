@@ -93,13 +93,13 @@ func (j *Journal) Remember(ctx context.Context, message bridge.Key, asked, answe
 		return nil
 	}
 	return j.explain(j.writer.do(ctx, func(ctx context.Context, db *database) error {
-		if _, err := db.conn.ExecContext(ctx, `INSERT INTO exchange (room, message, author, asked, received, answer, given)
+		if _, _, err := db.exec(ctx, `INSERT INTO exchange (room, message, author, asked, received, answer, given)
 			VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET author = excluded.author, asked = excluded.asked,
 			received = excluded.received, answer = excluded.answer, given = excluded.given`,
 			message.Room, message.ID, asked.Author, asked.Text, millis(asked.Time), answered.Text, millis(answered.Time)); err != nil {
 			return err
 		}
-		_, err := db.conn.ExecContext(ctx, `DELETE FROM exchange WHERE room = ?1 AND id <=
+		_, _, err := db.exec(ctx, `DELETE FROM exchange WHERE room = ?1 AND id <=
 			(SELECT id FROM exchange WHERE room = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)`, message.Room, maxExchanges)
 		return err
 	}))
@@ -109,7 +109,7 @@ func (j *Journal) Remember(ctx context.Context, message bridge.Key, asked, answe
 func (j *Journal) Forget(ctx context.Context, room string) error {
 	j.volatile.drop(func(e exchange) bool { return e.room == room })
 	return j.explain(j.writer.do(ctx, func(ctx context.Context, db *database) error {
-		_, err := db.conn.ExecContext(ctx, "DELETE FROM exchange WHERE room = ?", room)
+		_, _, err := db.exec(ctx, "DELETE FROM exchange WHERE room = ?", room)
 		return err
 	}))
 }

@@ -219,8 +219,8 @@ func TestFileOfVersion1(t *testing.T) {
 		ask(t, j, "a", 1, time.Now())
 		wantTurns(t, j, "a", 10, "Alice: q1", "a1")
 		check(t, j.writer.do(t.Context(), func(ctx context.Context, db *database) error {
-			var version int
-			if err := db.conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil || version != 2 {
+			var version int64
+			if err := db.row(ctx, "PRAGMA user_version", nil, &version); err != nil || int(version) != len(schemas()) {
 				t.Errorf("the file says version %d, %v", version, err)
 			}
 			return nil

@@ -3,12 +3,8 @@ package journal
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"sync/atomic"
 	"time"
-
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
 )
 
 const (
@@ -29,21 +25,28 @@ type writer struct {
 	quit     chan struct{} // closed by close
 	finished chan struct{} // closed when the goroutine has ended
 	db       atomic.Pointer[database]
-	recover  func(broken *database, cause error) (*database, error)
+	recover  recovery
 	err      error // of closing the database; after finished
 }
 
 // op is a change to the database. run may be called again after an error; its
 // context is never done, since a transaction is not left half way.
 type op struct {
-	run  func(ctx context.Context, db *database) error
-	bare bool // a single statement, which needs no transaction of its own
-	done chan error
+	run   change
+	after func() // runs on the writer when the change is on disk, in the order of the changes; may be nil
+	bare  bool   // a single statement, which needs no transaction of its own
+	done  chan error
 }
+
+// recovery replaces a database that is damaged or gone, and reports whether the
+// new one has everything that the old one had.
+type recovery func(broken *database, cause error) (db *database, complete bool, err error)
+
+type change func(ctx context.Context, db *database) error
 
 // newWriter starts the goroutine, which ends with close. recover replaces a database that turns out
 // to be damaged.
-func newWriter(ctx context.Context, db *database, recover func(*database, error) (*database, error)) *writer {
+func newWriter(ctx context.Context, db *database, recover recovery) *writer {
 	w := &writer{
 		ops:      make(chan *op, maxBatch),
 		later:    make(chan *op, 4*maxBatch),
@@ -61,26 +64,40 @@ func newWriter(ctx context.Context, db *database, recover func(*database, error)
 func (w *writer) current() *database { return w.db.Load() }
 
 // do runs a change in a transaction and returns when it is on disk.
-func (w *writer) do(ctx context.Context, run func(ctx context.Context, db *database) error) error {
+func (w *writer) do(ctx context.Context, run change) error {
 	return w.submit(ctx, &op{run: run, done: make(chan error, 1)})
 }
 
 // soon runs a change in the next transaction, for which it waits a moment
-// unless somebody is in a hurry. It returns when the change is on its way; the
-// channel tells when it is on disk.
-func (w *writer) soon(ctx context.Context, run func(ctx context.Context, db *database) error) (<-chan error, error) {
-	o := &op{run: run, done: make(chan error, 1)}
+// unless somebody is in a hurry. It returns when the change is on its way; its
+// done channel tells when it is on disk.
+func (w *writer) soon(ctx context.Context, o *op) error {
 	err := w.enqueue(ctx, w.later, o)
-	if !w.armed.Swap(true) {
-		time.AfterFunc(patience, func() {
-			w.armed.Store(false)
-			select {
-			case w.flush <- struct{}{}:
-			default:
-			}
-		})
+	w.arm()
+	return err
+}
+
+// offer is soon for what can be left out, if there is no place for it.
+func (w *writer) offer(o *op) {
+	select {
+	case w.later <- o:
+		w.arm()
+	default:
 	}
-	return o.done, err
+}
+
+// arm sees that what waits is written in a moment.
+func (w *writer) arm() {
+	if w.armed.Swap(true) {
+		return
+	}
+	time.AfterFunc(patience, func() {
+		w.armed.Store(false)
+		select {
+		case w.flush <- struct{}{}:
+		default:
+		}
+	})
 }
 
 func (w *writer) enqueue(ctx context.Context, queue chan *op, o *op) error {
@@ -165,69 +182,87 @@ func (w *writer) commit(ctx context.Context, batch []*op) {
 	if len(batch) == 0 {
 		return
 	}
-	err := w.transact(ctx, batch)
-	if isCorrupt(err) {
-		db, failed := w.recover(w.db.Load(), err)
-		if failed == nil {
-			w.db.Store(db)
+	err := w.db.Load().files.check()
+	if err == nil {
+		err = w.transact(ctx, batch)
+	}
+	if isCorrupt(err) || isGone(err) {
+		if _, err = w.replace(err); err == nil {
 			err = w.transact(ctx, batch)
-		} else {
-			err = errors.Join(err, failed)
+		}
+	}
+	if err == nil {
+		// It may have been written to files that are not there any more.
+		if gone := w.db.Load().files.check(); gone != nil {
+			complete, failed := w.replace(gone)
+			switch {
+			case failed != nil:
+				err = failed
+			case complete: // and queued from there
+				for _, o := range batch {
+					o.done <- nil
+				}
+				return
+			default:
+				err = w.transact(ctx, batch)
+			}
 		}
 	}
 	if err != nil && len(batch) > 1 {
 		for _, o := range batch {
-			o.done <- w.transact(ctx, []*op{o})
+			o.finish(w.transact(ctx, []*op{o}))
 		}
 		return
 	}
 	for _, o := range batch {
-		o.done <- err
+		o.finish(err)
 	}
 }
+
+// replace puts another database in the place of one that is damaged or gone.
+// complete says that nothing that was written is missing there.
+func (w *writer) replace(cause error) (complete bool, err error) {
+	db, complete, err := w.recover(w.db.Load(), cause)
+	if err != nil {
+		return false, errors.Join(cause, err)
+	}
+	w.db.Store(db)
+	return complete, nil
+}
+
+func (o *op) finish(err error) {
+	if err == nil && o.after != nil {
+		o.after()
+	}
+	o.done <- err
+}
+
+// errNeedsTransaction is returned by a bare change that turns out to be more
+// than a single statement.
+var errNeedsTransaction = errors.New("the change needs a transaction")
 
 func (w *writer) transact(ctx context.Context, batch []*op) (err error) {
 	db := w.db.Load()
 	if len(batch) == 1 && batch[0].bare {
-		return batch[0].run(ctx, db)
+		if err := batch[0].run(ctx, db); !errors.Is(err, errNeedsTransaction) {
+			return err
+		}
 	}
-	if _, err := db.begin.ExecContext(ctx); err != nil {
+	if _, _, err := db.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
+	db.inTransaction = true
+	defer func() { db.inTransaction = false }()
 	for _, o := range batch {
 		if err = o.run(ctx, db); err != nil {
 			break
 		}
 	}
 	if err == nil {
-		_, err = db.commit.ExecContext(ctx)
+		_, _, err = db.exec(ctx, "COMMIT")
 	}
 	if err != nil {
-		_, _ = db.conn.ExecContext(ctx, "ROLLBACK") // fails if SQLite did it itself
+		_, _, _ = db.exec(ctx, "ROLLBACK") // fails if SQLite did it itself
 	}
 	return err
-}
-
-func isCorrupt(err error) bool {
-	return hasCode(err, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-}
-
-func isFull(err error) bool { return hasCode(err, sqlite3.SQLITE_FULL) }
-
-func isReadOnly(err error) bool {
-	return hasCode(err, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN) || errors.Is(err, fs.ErrPermission)
-}
-
-// hasCode reports whether err is one of SQLite's, with one of these primary codes.
-func hasCode(err error, codes ...int) bool {
-	e, ok := errors.AsType[*sqlite.Error](err)
-	if !ok {
-		return false
-	}
-	for _, code := range codes {
-		if e.Code()&0xff == code {
-			return true
-		}
-	}
-	return false
 }

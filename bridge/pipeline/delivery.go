@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -15,10 +14,18 @@ import (
 
 const (
 	// A reply that cannot be sent is tried again after retryFirst, then after
-	// twice as long each time, up to retryMax, for giveUpAfter in all.
+	// twice as long each time, up to retryMax. That goes on for a day: so many
+	// attempts are counted, not hours, because the clock may be set.
 	retryFirst  = time.Second
 	retryMax    = 5 * time.Minute
-	giveUpAfter = 24 * time.Hour
+	maxAttempts = 296
+	// One that fails while others can be sent is given up after this many
+	// attempts, which take less than ten minutes.
+	maxAttemptsAlone = 10
+	aloneWithin      = 8 * time.Minute
+	// maxUnclear is how many attempts may end without an answer: one that did
+	// may have arrived.
+	maxUnclear = 2
 	// throttleFirst is how long nothing is sent after a 429 that does not say;
 	// it doubles up to throttleMax.
 	throttleFirst = time.Minute
@@ -36,12 +43,16 @@ type Talk interface {
 // Delivery sends the replies of the outbox.
 type Delivery struct {
 	Outbox   bridge.Outbox
-	Talk     func() Talk // in force now
-	Parallel int         // how many are sent at once, each to another room
+	Servers  TalkSource
+	Parallel int // how many are sent at once, each to another room
 	Sink     bridge.EventSink
 
-	throttled atomic.Int32 // 429s in a row
+	throttled atomic.Int32              // 429s in a row
+	succeeded atomic.Pointer[time.Time] // when a reply was sent last; nil: never
 }
+
+// TalkSource gives the server that is in force now.
+type TalkSource interface{ Talk() Talk }
 
 // Run sends until ctx is done, then lets requests under way end, within 2 s.
 func (d *Delivery) Run(ctx context.Context) error {
@@ -60,7 +71,7 @@ func (d *Delivery) run(ctx context.Context) {
 			err = d.deliver(ctx, item)
 		}
 		if err != nil && ctx.Err() == nil {
-			d.Sink.Publish(bridge.Event{Stage: bridge.StageSender, Title: bridge.Say("The outbox does not work")}.Failed(err))
+			d.Sink.Publish(bridge.Event{Stage: bridge.StageSender, Kind: bridge.EventJournalFailed, Title: bridge.Say("The outbox does not work")}.Failed(err))
 			pause(ctx, reclaimAfter)
 		}
 	}
@@ -79,70 +90,82 @@ func (d *Delivery) deliver(ctx context.Context, item bridge.OutboxItem) error {
 
 	started := time.Now()
 	messageID, err := d.send(sctx, item)
-	r := item.Reply
-	e := bridge.Event{
-		Stage: bridge.StageSender, Duration: time.Since(started),
-		Room: r.Room, MessageID: messageID, Answers: r.Answers, Text: r.Text + r.Reaction,
+	if failed, ok := errors.AsType[*outboxError](err); ok {
+		return failed.error
 	}
-	if !r.AskedAt.IsZero() {
-		e.Waited = time.Since(r.AskedAt)
+	now := time.Now()
+	r := bridge.ReplyRecord{
+		ID: item.ID, Reply: item.Reply, QueuedAt: item.QueuedAt, Attempts: item.Attempts + 1, MessageID: messageID,
 	}
-	finish := d.conclude(item, err, &e)
-	err = finish(context.WithoutCancel(ctx))
+	err = d.conclude(context.WithoutCancel(ctx), item, err, &r, now)
+	e := bridge.NewReplyEvent(r, now)
+	e.Duration = now.Sub(started)
 	d.Sink.Publish(e)
 	return err
 }
 
-// conclude says in e what became of a reply, and returns what writes it down.
-func (d *Delivery) conclude(item bridge.OutboxItem, err error, e *bridge.Event) func(ctx context.Context) error {
+// outboxError is a failure of the outbox, not of the server.
+type outboxError struct{ error }
+
+// conclude decides what becomes of a reply after an attempt, writes it down and
+// says it in r.
+func (d *Delivery) conclude(ctx context.Context, item bridge.OutboxItem, err error, r *bridge.ReplyRecord, now time.Time) error {
 	if err == nil {
 		d.throttled.Store(0)
-		e.Title = bridge.Say("Reply sent")
-		return func(ctx context.Context) error { return d.Outbox.Sent(ctx, item.ID, e.MessageID) }
+		d.succeeded.Store(&now)
+		r.State, r.EndedAt = bridge.ReplySent, now
+		return d.Outbox.Sent(ctx, item.ID, r.MessageID)
 	}
-	*e = e.Failed(err)
-	room := item.Reply.Room.String()
-	giveUp := func(ctx context.Context) error { return d.Outbox.GiveUp(ctx, item.ID, err) }
-	hold := func(until time.Time) func(ctx context.Context) error {
-		return func(ctx context.Context) error { return d.Outbox.Hold(ctx, item.ID, until, err) }
+	code := bridge.CodeOf(err)
+	if reason := d.hopeless(item, code, now); reason != nil && code != bridge.CodeUnauthorized && code != bridge.CodeThrottled {
+		reason.Cause = err
+		err, code = reason, bridge.CodeRejected
 	}
-	switch code := bridge.CodeOf(err); {
-	case code == bridge.CodeRejected:
-		e.Title = bridge.Say("A reply to %s was given up", room)
-		return giveUp
-
-	case code == bridge.CodeUnauthorized:
-		e.Title = bridge.Say("A reply to %s was refused (401). Nothing more is sent until this is mended", room)
-		return hold(time.Time{})
-
-	case code == bridge.CodeThrottled:
-		wait := d.throttle(err)
-		e.Title = bridge.Say("The server asks us to slow down (429). Nothing is sent for %s", wait.Round(time.Second).String())
-		return hold(time.Now().Add(wait))
-
-	case time.Since(item.QueuedAt) > giveUpAfter:
-		e.Title = bridge.Say("A reply to %s was given up after 24 hours", room)
-		return giveUp
-
-	case code == bridge.CodeUnclear && item.Unclear && item.Attempts > 0:
-		e.Title = bridge.Say("A reply to %s was sent twice without an answer and is not sent again; it may stand there", room)
-		return giveUp
-
+	r.Failure = bridge.FailureOf(err)
+	switch code {
+	case bridge.CodeRejected:
+		r.State, r.EndedAt = bridge.ReplyGivenUp, now
+		return d.Outbox.GiveUp(ctx, item.ID, err)
+	case bridge.CodeUnauthorized:
+		r.State = bridge.ReplyHeld
+		return d.Outbox.Hold(ctx, item.ID, time.Time{}, err)
+	case bridge.CodeThrottled:
+		r.State, r.DueAt = bridge.ReplyHeld, now.Add(d.throttle(err))
+		return d.Outbox.Hold(ctx, item.ID, r.DueAt, err)
+	case bridge.CodeUnclear:
+		r.State = bridge.ReplyUnclear
 	default:
-		wait := backoff(item.Attempts)
-		e.Level = slog.LevelWarn
-		e.Title = bridge.Say("A reply to %s could not be sent; attempt %s follows in %s",
-			room, strconv.Itoa(item.Attempts+2), wait.Round(time.Second).String())
-		return func(ctx context.Context) error {
-			return d.Outbox.Retry(ctx, item.ID, time.Now().Add(wait), code == bridge.CodeUnclear, err)
+		r.State = bridge.ReplyWaiting
+	}
+	r.DueAt = now.Add(backoff(item.Attempts))
+	return d.Outbox.Retry(ctx, item.ID, r.DueAt, code == bridge.CodeUnclear, err)
+}
+
+// hopeless returns why a reply that failed is not tried again, or nil.
+func (d *Delivery) hopeless(item bridge.OutboxItem, code bridge.Code, now time.Time) *bridge.Error {
+	attempts := item.Attempts + 1
+	switch last := d.succeeded.Load(); {
+	case attempts >= maxAttempts:
+		return &bridge.Error{
+			Code: bridge.CodeRejected,
+			Text: bridge.Say("The reply could not be sent in %s attempts", strconv.Itoa(attempts)),
+			Hint: bridge.Say("See why with: perch doctor"),
 		}
+	case code == bridge.CodeUnavailable && attempts >= maxAttemptsAlone && last != nil && now.Sub(*last) < aloneWithin:
+		return &bridge.Error{
+			Code: bridge.CodeRejected,
+			Text: bridge.Say("The server takes other replies, but not this one, in %s attempts", strconv.Itoa(attempts)),
+			Hint: bridge.Say("The server's log says why: data/nextcloud.log"),
+		}
+	default:
+		return nil
 	}
 }
 
 // send sends a reply, unless it stands in the room already.
 func (d *Delivery) send(ctx context.Context, item bridge.OutboxItem) (messageID string, err error) {
-	talk := d.Talk()
-	if item.Unclear && item.Reply.Text != "" {
+	talk := d.Servers.Talk()
+	if item.Unclear > 0 && item.Reply.Text != "" {
 		id, found, err := talk.FindByRef(ctx, item.Reply.Room.Token, item.Reply.Ref)
 		switch {
 		case err == nil && found:
@@ -155,6 +178,15 @@ func (d *Delivery) send(ctx context.Context, item bridge.OutboxItem) (messageID 
 				Cause: err,
 			}
 		}
+	}
+	if item.Unclear >= maxUnclear {
+		return "", &bridge.Error{
+			Code: bridge.CodeRejected,
+			Text: bridge.Say("It was sent twice without an answer and is not sent again; it may stand in the conversation"),
+		}
+	}
+	if err := d.Outbox.Begin(context.WithoutCancel(ctx), item.ID); err != nil {
+		return "", &outboxError{err}
 	}
 	return talk.Send(ctx, item.Reply)
 }

@@ -53,12 +53,19 @@ type Access struct {
 	Own     bool // Allowed is the list of this conversation, not that of all
 }
 
+// Policy says what is to happen to messages, with the settings of one moment.
+type Policy interface {
+	// Access returns who is answered in a conversation.
+	Access(room string) Access
+	// Route reports whether a handler is to be asked about a message, and how
+	// many can wait for that in its room. It returns at once.
+	Route(m bridge.Message) (most int, asked bool)
+}
+
 // Journal is where an Intake stores messages.
 type Journal interface {
 	bridge.Inbox
 	bridge.Outbox
-	// Keep stores a message as Put does, but as one that is never claimed.
-	Keep(ctx context.Context, m bridge.Message) (fresh bool, err error)
 	// Waiting returns how many messages of a room are not finished.
 	Waiting(room string) int
 }
@@ -70,115 +77,124 @@ const (
 	busyRooms = 1024
 )
 
-// Intake decides which messages are to be answered and stores those. It
-// implements bridge.Intake.
+// Intake decides which messages are to be answered and stores all of them, with
+// what was decided.
 type Intake struct {
 	Journal Journal
-	Access  func(room string) Access // in force now
-	// Queue reports whether a handler is to be asked about a message, and how
-	// many can wait for that in its room. It returns at once.
-	Queue func(m bridge.Message) (most int, asked bool)
-	Sink  bridge.EventSink
+	Sink    bridge.EventSink
 
 	mu   sync.Mutex
 	told map[string]time.Time // rooms, and when they were told that we are busy
 }
 
-// Accept stores a chat message of an allowed user and returns when it is
-// durable. It logs everything else and returns nil: Talk need not know.
-func (in *Intake) Accept(ctx context.Context, m bridge.Message) error {
+// Accept stores a chat message with what p says of it, and returns when it is
+// durable. Anything else is logged and needs no answer: then the state is empty.
+func (in *Intake) Accept(ctx context.Context, p Policy, m bridge.Message) (bridge.MessageState, bridge.Novelty, error) {
+	if m.Kind != bridge.KindChat {
+		in.Sink.Publish(noteworthy(m))
+		return "", bridge.Known, nil
+	}
+	state, why := in.judge(p, m)
+	novelty, err := in.Journal.Put(ctx, m, state, why)
+	if err != nil {
+		return state, novelty, err
+	}
+	e := bridge.NewMessageEvent(m, state, why)
+	switch novelty {
+	case bridge.Known:
+		e = bridge.NewMessageEvent(m, bridge.MessageWaiting, nil)
+		e.Kind, e.Level, e.Title = bridge.EventMessageRepeated, slog.LevelDebug, bridge.Say("A message came again and was not handled again")
+	case bridge.Reused:
+		in.Sink.Publish(bridge.Event{
+			Stage: bridge.StageIntake, Kind: bridge.EventServerRestored, Level: slog.LevelWarn, Room: m.Room, MessageID: m.Key.ID,
+			Title: bridge.Say("The server uses the id of an earlier message again, as after it was restored from a backup"),
+		})
+	default:
+	}
+	e.Duration = time.Since(m.ReceivedAt)
+	in.Sink.Publish(e)
+	if state == bridge.MessageBusy && novelty != bridge.Known {
+		in.tell(ctx, m)
+	}
+	return state, novelty, nil
+}
+
+// noteworthy returns the event of what is no chat message.
+func noteworthy(m bridge.Message) bridge.Event {
 	e := bridge.Event{
 		Time: m.ReceivedAt, Stage: bridge.StageIntake,
 		Room: m.Room, Actor: m.Author, MessageID: m.Key.ID, Text: m.Text,
 	}
 	switch m.Kind {
-	case bridge.KindChat:
 	case bridge.KindJoined:
-		e.Title = bridge.Say("The bot was enabled in %s", m.Room.String())
+		e.Kind, e.Title = bridge.EventBotEnabled, bridge.Say("The bot was enabled in %s", m.Room.String())
 	case bridge.KindLeft:
-		e.Title = bridge.Say("The bot was disabled in %s", m.Room.String())
+		e.Kind, e.Title = bridge.EventBotDisabled, bridge.Say("The bot was disabled in %s", m.Room.String())
 	case bridge.KindReaction, bridge.KindReactionRemoved:
-		e.Level, e.Text = slog.LevelDebug, m.Event
+		e.Kind, e.Level, e.Text = bridge.EventReaction, slog.LevelDebug, m.Event
 		e.Title = bridge.Say("A reaction was added or removed")
-	case bridge.KindSystem:
-		if m.Author.Type == bridge.ActorBot { // our own, most likely
+	default:
+		if e.Kind = bridge.EventRoomChanged; m.Author.Type == bridge.ActorBot { // our own, most likely
 			e.Level = slog.LevelDebug
 		}
 		e.Title = bridge.Say("Not answered, since Talk wrote it and no person: %s", m.Event)
 	}
-	if !e.Title.IsZero() {
-		in.Sink.Publish(e)
-		return nil
-	}
-
-	if m.Author.Type == bridge.ActorBot {
-		e.Title = bridge.Say("A message of a bot was not answered")
-		in.Sink.Publish(e)
-		return nil
-	}
-	access := in.Access(m.Room.Token)
-	if !access.Enabled {
-		e.Level, e.Title = slog.LevelDebug, bridge.Say("A message was not answered: %s is switched off in config.toml", m.Room.String())
-		in.Sink.Publish(e)
-		return nil
-	}
-	if !access.Allowed.Allows(m.Author) {
-		e.Level, e.Code = slog.LevelWarn, bridge.CodeDenied
-		e.Title = bridge.Say("%s was not answered: %s is not among the allowed users", m.Author.String(), m.Author.Ref())
-		e.Hint = bridge.Say("To answer them, write in config.toml: %s", access.Allowed.line(m.Author))
-		if access.Own {
-			e.Hint = bridge.Say("To answer them, write in config.toml under [rooms.%[1]s]: %[2]s", m.Room.Token, access.Allowed.line(m.Author))
-		}
-		in.Sink.Publish(e)
-		return nil
-	}
-
-	most, asked := in.Queue(m)
-	store := in.Journal.Keep
-	if asked {
-		if n := in.Journal.Waiting(m.Room.Token); n > most { // one is being handled, the others wait
-			return in.refuse(ctx, m, n, e)
-		}
-		store = in.Journal.Put
-	}
-	fresh, err := store(ctx, m)
-	if err != nil {
-		return err
-	}
-	e.Title, e.Duration = bridge.Say("Message received"), time.Since(m.ReceivedAt)
-	if !fresh {
-		e.Level, e.Title = slog.LevelDebug, bridge.Say("A message came again and was not handled again")
-	}
-	in.Sink.Publish(e)
-	if fresh && !asked {
-		in.Sink.Publish(bridge.Event{
-			Stage: bridge.StageHandler, Level: slog.LevelDebug, Title: bridge.Say("Handled, without a reply"),
-			Room: m.Room, Actor: m.Author, MessageID: m.Key.ID,
-		})
-	}
-	return nil
+	return e
 }
 
-// refuse answers a message for which there is no place, unless its room was
-// answered so a moment ago.
-func (in *Intake) refuse(ctx context.Context, m bridge.Message, waiting int, e bridge.Event) error {
-	if room := m.Room.Token; in.mayTell(room) {
-		_, err := in.Journal.Enqueue(ctx, []bridge.Reply{{
-			Ref: NewRef(), Room: m.Room, ReplyTo: m.Key.ID, Thread: m.Thread.ID,
-			Text: "I am still busy with " + strconv.Itoa(waiting) + " earlier messages here. Please say it again later.",
-		}})
-		if err != nil {
-			in.mu.Lock()
-			delete(in.told, room)
-			in.mu.Unlock()
-			return err
+// judge decides what becomes of a message, and why it is turned away, if it is.
+func (in *Intake) judge(p Policy, m bridge.Message) (bridge.MessageState, *bridge.Failure) {
+	if m.Author.Type == bridge.ActorBot {
+		return bridge.MessageNotForBot, nil
+	}
+	access := p.Access(m.Room.Token)
+	if !access.Enabled {
+		return bridge.MessageRoomOff, &bridge.Failure{
+			Code:   bridge.CodeDenied,
+			Reason: bridge.Say("A message was not answered: %s is switched off in config.toml", m.Room.String()),
 		}
 	}
-	e.Level, e.Code = slog.LevelWarn, bridge.CodeUnavailable
-	e.Title = bridge.Say("A message to %[1]s was not taken: %[2]s earlier ones wait there", m.Room.String(), strconv.Itoa(waiting))
-	e.Hint = bridge.Say("The handler takes longer than people write. Let more messages wait, with queue in config.toml, or make it faster.")
-	in.Sink.Publish(e)
-	return nil
+	if !access.Allowed.Allows(m.Author) {
+		why := &bridge.Failure{
+			Code:   bridge.CodeDenied,
+			Reason: bridge.Say("%s was not answered: %s is not among the allowed users", m.Author.String(), m.Author.Ref()),
+			Hint:   bridge.Say("To answer them, write in config.toml: %s", access.Allowed.line(m.Author)),
+		}
+		if access.Own {
+			why.Hint = bridge.Say("To answer them, write in config.toml under [rooms.%[1]s]: %[2]s", m.Room.Token, access.Allowed.line(m.Author))
+		}
+		return bridge.MessageNotAllowed, why
+	}
+	most, asked := p.Route(m)
+	if !asked {
+		return bridge.MessageNotForBot, nil
+	}
+	if n := in.Journal.Waiting(m.Room.Token); n > most { // one is being handled, the others wait
+		return bridge.MessageBusy, &bridge.Failure{
+			Code:   bridge.CodeUnavailable,
+			Reason: bridge.Say("A message to %[1]s was not taken: %[2]s earlier ones wait there", m.Room.String(), strconv.Itoa(n)),
+			Hint:   bridge.Say("The handler takes longer than people write. Let more messages wait, with queue in config.toml, or make it faster."),
+		}
+	}
+	return bridge.MessageWaiting, nil
+}
+
+// tell says in a room that a message found no place there, unless that was said
+// a moment ago.
+func (in *Intake) tell(ctx context.Context, m bridge.Message) {
+	room := m.Room.Token
+	if !in.mayTell(room) {
+		return
+	}
+	_, err := in.Journal.Enqueue(ctx, []bridge.Reply{{
+		Ref: NewRef(), Room: m.Room, ReplyTo: m.Key.ID, Thread: m.Thread.ID,
+		Text: "I am still busy with " + strconv.Itoa(in.Journal.Waiting(room)) + " earlier messages here. Please say it again later.",
+	}})
+	if err != nil { // the next message is told
+		in.mu.Lock()
+		delete(in.told, room)
+		in.mu.Unlock()
+	}
 }
 
 // mayTell reports whether a room may be told that we are busy, and that it is

@@ -64,8 +64,8 @@ func (f *fixture) message(room, text string) bridge.Message {
 
 func (f *fixture) put(t *testing.T, room, text string) {
 	t.Helper()
-	if fresh, err := f.Put(t.Context(), f.message(room, text)); err != nil || !fresh {
-		t.Fatalf("Put: %v %v", fresh, err)
+	if novelty, err := f.Put(t.Context(), f.message(room, text), bridge.MessageWaiting, nil); err != nil || novelty != bridge.Fresh {
+		t.Fatalf("Put: %v %v", novelty, err)
 	}
 }
 
@@ -121,12 +121,20 @@ func running(t *testing.T, run func(context.Context) error) (stop func()) {
 
 func (f *fixture) worker(h bridge.HandlerFunc) *pipeline.Worker {
 	return &pipeline.Worker{
-		Inbox:   f.Journal,
-		Handler: func() bridge.Handler { return h },
-		Split:   func(text string) []string { return strings.FieldsFunc(text, func(r rune) bool { return r == '|' }) },
-		Rooms:   3,
-		Sink:    f.bus,
+		Inbox: f.Journal,
+		Bots:  bot{h},
+		Rooms: 3,
+		Sink:  f.bus,
 	}
+}
+
+// bot is a handler whose replies are cut at every |.
+type bot struct{ bridge.HandlerFunc }
+
+func (b bot) Bot() pipeline.Bot { return b }
+
+func (bot) Split(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == '|' })
 }
 
 func TestAllowList(t *testing.T) {
@@ -163,54 +171,59 @@ func TestAllowList(t *testing.T) {
 	}
 }
 
-// intake takes messages of alice that begin with "!", of which most can wait.
-func (f *fixture) intake(most int) *pipeline.Intake {
-	return &pipeline.Intake{
-		Journal: f.Journal,
-		Access: func(room string) pipeline.Access {
-			return pipeline.Access{Enabled: room != "off", Allowed: pipeline.AllowList{"alice"}, Own: room == "own"}
-		},
-		Queue: func(m bridge.Message) (int, bool) { return most, strings.HasPrefix(m.Text, "!") },
-		Sink:  f.bus,
-	}
+func (f *fixture) intake() *pipeline.Intake {
+	return &pipeline.Intake{Journal: f.Journal, Sink: f.bus}
 }
+
+// policy answers alice where she begins with "!"; so many messages can wait.
+type policy struct{ most int }
+
+func (policy) Access(room string) pipeline.Access {
+	return pipeline.Access{Enabled: room != "off", Allowed: pipeline.AllowList{"alice"}, Own: room == "own"}
+}
+
+func (p policy) Route(m bridge.Message) (int, bool) { return p.most, strings.HasPrefix(m.Text, "!") }
 
 func TestIntake(t *testing.T) {
 	tests := []struct {
 		name             string
 		change           func(m *bridge.Message)
 		received, queued int
+		state            bridge.MessageState // empty: it is not stored
 		level            slog.Level
 		hint             string
 	}{
-		{"a message", func(*bridge.Message) {}, 1, 1, slog.LevelInfo, ""},
-		{"that is for nobody", func(m *bridge.Message) { m.Text = "hi" }, 1, 0, slog.LevelInfo, ""},
-		{"of a stranger", func(m *bridge.Message) { m.Author.ID = `o"neil` }, 0, 0, slog.LevelWarn, `config.toml: allowed_users = ["alice", "o\"neil"]`},
-		{"of a guest", func(m *bridge.Message) { m.Author.Type = bridge.ActorGuest }, 0, 0, slog.LevelWarn, `allowed_users = ["alice", "guests/alice"]`},
-		{"of a stranger to this room", func(m *bridge.Message) { m.Author.ID, m.Room.Token = "bob", "own" }, 0, 0, slog.LevelWarn, `under [rooms.own]: allowed_users = ["alice", "bob"]`},
-		{"where nobody is answered", func(m *bridge.Message) { m.Room.Token = "off" }, 0, 0, slog.LevelDebug, ""},
-		{"of a bot", func(m *bridge.Message) { m.Author.Type = bridge.ActorBot }, 0, 0, slog.LevelInfo, ""},
-		{"of the system", func(m *bridge.Message) { m.Kind = bridge.KindSystem }, 0, 0, slog.LevelInfo, ""},
-		{"of the system, about a bot", func(m *bridge.Message) { m.Kind, m.Author.Type = bridge.KindSystem, bridge.ActorBot }, 0, 0, slog.LevelDebug, ""},
-		{"a reaction", func(m *bridge.Message) { m.Kind = bridge.KindReaction }, 0, 0, slog.LevelDebug, ""},
-		{"a reaction removed", func(m *bridge.Message) { m.Kind = bridge.KindReactionRemoved }, 0, 0, slog.LevelDebug, ""},
-		{"the bot joined", func(m *bridge.Message) { m.Kind = bridge.KindJoined }, 0, 0, slog.LevelInfo, ""},
-		{"the bot left", func(m *bridge.Message) { m.Kind = bridge.KindLeft }, 0, 0, slog.LevelInfo, ""},
+		{"a message", func(*bridge.Message) {}, 1, 1, bridge.MessageWaiting, slog.LevelInfo, ""},
+		{"that is for nobody", func(m *bridge.Message) { m.Text = "hi" }, 1, 0, bridge.MessageNotForBot, slog.LevelInfo, ""},
+		{"of a stranger", func(m *bridge.Message) { m.Author.ID = `o"neil` }, 0, 0, bridge.MessageNotAllowed, slog.LevelWarn, `config.toml: allowed_users = ["alice", "o\"neil"]`},
+		{"of a guest", func(m *bridge.Message) { m.Author.Type = bridge.ActorGuest }, 0, 0, bridge.MessageNotAllowed, slog.LevelWarn, `allowed_users = ["alice", "guests/alice"]`},
+		{"of a stranger to this room", func(m *bridge.Message) { m.Author.ID, m.Room.Token = "bob", "own" }, 0, 0, bridge.MessageNotAllowed, slog.LevelWarn, `under [rooms.own]: allowed_users = ["alice", "bob"]`},
+		{"where nobody is answered", func(m *bridge.Message) { m.Room.Token = "off" }, 0, 0, bridge.MessageRoomOff, slog.LevelDebug, ""},
+		{"of a bot", func(m *bridge.Message) { m.Author.Type = bridge.ActorBot }, 1, 0, bridge.MessageNotForBot, slog.LevelInfo, ""},
+		{"of the system", func(m *bridge.Message) { m.Kind = bridge.KindSystem }, 0, 0, "", slog.LevelInfo, ""},
+		{"of the system, about a bot", func(m *bridge.Message) { m.Kind, m.Author.Type = bridge.KindSystem, bridge.ActorBot }, 0, 0, "", slog.LevelDebug, ""},
+		{"a reaction", func(m *bridge.Message) { m.Kind = bridge.KindReaction }, 0, 0, "", slog.LevelDebug, ""},
+		{"a reaction removed", func(m *bridge.Message) { m.Kind = bridge.KindReactionRemoved }, 0, 0, "", slog.LevelDebug, ""},
+		{"the bot joined", func(m *bridge.Message) { m.Kind = bridge.KindJoined }, 0, 0, "", slog.LevelInfo, ""},
+		{"the bot left", func(m *bridge.Message) { m.Kind = bridge.KindLeft }, 0, 0, "", slog.LevelInfo, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t)
 			m := f.message("room", "!hi")
 			tt.change(&m)
-			if err := f.intake(10).Accept(t.Context(), m); err != nil {
+			if _, _, err := f.intake().Accept(t.Context(), policy{10}, m); err != nil {
 				t.Fatal(err)
 			}
-			totals, err := f.Totals(t.Context(), time.Time{})
+			traffic, err := f.Traffic(t.Context(), time.Time{}, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if queued, _ := f.Backlog(); totals.Received != tt.received || queued != tt.queued {
-				t.Errorf("%d messages are stored and %d queued", totals.Received, queued)
+			if queued, _ := f.Backlog(); traffic.Received != tt.received || queued != tt.queued {
+				t.Errorf("%d messages are stored and %d queued", traffic.Received, queued)
+			}
+			if records, err := f.Messages(t.Context(), journal.Filter{}); err != nil || tt.state != "" != (len(records) == 1) || tt.state != "" && records[0].State != tt.state {
+				t.Errorf("the journal has %+v %v, want the state %q", records, err, tt.state)
 			}
 			e := f.await(t, func(bridge.Event) bool { return true })
 			if e.Level != tt.level || !strings.Contains(e.Hint.String(), tt.hint) || e.Title.IsZero() {
@@ -225,7 +238,7 @@ func TestIntakeSaysWhenItCannotStore(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	// The queue to the disk may take it all the same; then it is stored.
-	err := f.intake(10).Accept(ctx, f.message("room", "!hi"))
+	_, _, err := f.intake().Accept(ctx, policy{10}, f.message("room", "!hi"))
 	if messages, _ := f.Backlog(); (err == nil) != (messages == 1) {
 		t.Errorf("Accept: %v, with %d messages stored", err, messages)
 	}
@@ -234,11 +247,11 @@ func TestIntakeSaysWhenItCannotStore(t *testing.T) {
 func TestARoomThatAsksTooMuchIsToldSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
-		in := f.intake(2)
+		in := f.intake()
 		say := func(room, text string) bridge.Message {
 			t.Helper()
 			m := f.message(room, text)
-			if err := in.Accept(t.Context(), m); err != nil {
+			if _, _, err := in.Accept(t.Context(), policy{2}, m); err != nil {
 				t.Fatal(err)
 			}
 			return m
@@ -265,7 +278,7 @@ func TestARoomThatAsksTooMuchIsToldSo(t *testing.T) {
 
 		say("room", "!again")
 		say("room", "talk among people")
-		f.await(t, titled("Handled, without a reply"))
+		f.await(t, func(e bridge.Event) bool { return e.Kind == bridge.EventMessageNotForBot })
 		say("other", "!hi")
 		if messages, replies := f.Backlog(); messages != 4 || replies != 1 {
 			t.Errorf("%d messages and %d replies wait; want 4, and no second answer within a minute", messages, replies)
@@ -300,13 +313,13 @@ func (full) Enqueue(context.Context, []bridge.Reply) ([]int64, error) {
 func TestARoomThatCouldNotBeToldIsToldNext(t *testing.T) {
 	f := newFixture(t)
 	f.put(t, "room", "!hi")
-	in := f.intake(0)
+	in := f.intake()
 	in.Journal = full{f.Journal}
-	if err := in.Accept(t.Context(), f.message("room", "!again")); bridge.CodeOf(err) != bridge.CodeUnavailable {
-		t.Errorf("Accept: %v", err)
+	if _, _, err := in.Accept(t.Context(), policy{0}, f.message("room", "!again")); err != nil {
+		t.Fatal(err) // it is stored as turned away
 	}
 	in.Journal = f.Journal
-	if err := in.Accept(t.Context(), f.message("room", "!again")); err != nil {
+	if _, _, err := in.Accept(t.Context(), policy{0}, f.message("room", "!again")); err != nil {
 		t.Fatal(err)
 	}
 	if _, replies := f.Backlog(); replies != 1 {
@@ -321,7 +334,7 @@ func TestRepliesAreCompleted(t *testing.T) {
 	}).Run)
 	m := f.message("room", "hi")
 	m.Thread = bridge.Thread{ID: "7", Title: "Lunch"}
-	if _, err := f.Put(t.Context(), m); err != nil {
+	if _, err := f.Put(t.Context(), m, bridge.MessageWaiting, nil); err != nil {
 		t.Fatal(err)
 	}
 	f.await(t, titled("Handled"))
@@ -390,7 +403,7 @@ func TestAFailingHandlerCanReply(t *testing.T) {
 	if err != nil || item.Reply.Text != "Sorry." {
 		t.Errorf("reply %+v %v", item.Reply, err)
 	}
-	totals, err := f.Totals(t.Context(), time.Time{})
+	totals, err := f.Traffic(t.Context(), time.Time{}, 0)
 	if err != nil || totals.Failed != 1 {
 		t.Errorf("totals %+v %v", totals, err)
 	}
@@ -550,6 +563,8 @@ func (s *server) Send(_ context.Context, r bridge.Reply) (string, error) {
 	return s.send(len(s.sent), r)
 }
 
+func (s *server) Talk() pipeline.Talk { return s }
+
 func (s *server) FindByRef(_ context.Context, _, ref string) (string, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -561,7 +576,7 @@ func (s *server) FindByRef(_ context.Context, _, ref string) (string, bool, erro
 }
 
 func (f *fixture) delivery(s *server) *pipeline.Delivery {
-	return &pipeline.Delivery{Outbox: f.Journal, Talk: func() pipeline.Talk { return s }, Parallel: 4, Sink: f.bus}
+	return &pipeline.Delivery{Outbox: f.Journal, Servers: s, Parallel: 4, Sink: f.bus}
 }
 
 func failure(code bridge.Code) error {
@@ -680,8 +695,8 @@ func TestRejectedIsGivenUp(t *testing.T) {
 	}
 	f.await(t, titled("Reply sent"))
 	stop()
-	if o, err := f.Outcome(t.Context(), ids[0]); err != nil || !o.GivenUp {
-		t.Errorf("outcome %+v %v", o, err)
+	if r, err := f.Reply(t.Context(), ids[0]); err != nil || r.State != bridge.ReplyGivenUp {
+		t.Errorf("reply %+v %v", r, err)
 	}
 }
 
@@ -712,7 +727,7 @@ func TestUnclear(t *testing.T) {
 		stop := running(t, f.delivery(s).Run)
 		e := f.await(t, titled("Reply sent"))
 		stop()
-		if o, err := f.Outcome(t.Context(), ids[0]); err != nil || !o.Sent || len(s.sent) != 1 || e.MessageID != "99" {
+		if o, err := f.Reply(t.Context(), ids[0]); err != nil || o.State != bridge.ReplySent || len(s.sent) != 1 || e.MessageID != "99" {
 			t.Errorf("outcome %+v %v after %d requests, message %s", o, err, len(s.sent), e.MessageID)
 		}
 	})
@@ -737,9 +752,9 @@ func TestUnclear(t *testing.T) {
 		s := &server{send: unclear}
 		ids := f.enqueue(t, "a")
 		stop := running(t, f.delivery(s).Run)
-		f.await(t, titled("sent twice without an answer"))
+		f.await(t, func(e bridge.Event) bool { return e.Kind == bridge.EventReplyGivenUp })
 		stop()
-		if o, err := f.Outcome(t.Context(), ids[0]); err != nil || !o.GivenUp || len(s.sent) != 2 {
+		if o, err := f.Reply(t.Context(), ids[0]); err != nil || o.State != bridge.ReplyGivenUp || len(s.sent) != 2 {
 			t.Errorf("outcome %+v %v after %d requests, want given up after 2", o, err, len(s.sent))
 		}
 	})
@@ -756,26 +771,69 @@ func TestUnclear(t *testing.T) {
 	})
 }
 
-func TestGivenUpAfterADay(t *testing.T) {
-	now := time.Now().Add(-25 * time.Hour)
-	f := &fixture{bus: &eventlog.Bus{}}
-	f.events = f.bus.Subscribe(100)
-	j, err := journal.Open(t.Context(), filepath.Join(t.TempDir(), "journal.db"), journal.Options{Now: func() time.Time { return now }})
+// A day without a server is counted in attempts: the clock may be set.
+func TestGivenUpAfterManyAttempts(t *testing.T) {
+	f := newFixture(t)
+	ids := f.enqueue(t, "a", "b")
+	item, err := f.Due(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Journal = j
-	defer func() {
-		if err := j.Close(); err != nil {
-			t.Error(err)
+	for range 295 {
+		if err := f.Begin(t.Context(), item.ID); err != nil {
+			t.Fatal(err)
 		}
-	}()
-	f.enqueue(t, "a")
+	}
+	if err := f.Retry(t.Context(), item.ID, time.Now(), false, failure(bridge.CodeUnavailable)); err != nil {
+		t.Fatal(err)
+	}
 	stop := running(t, f.delivery(&server{send: func(int, bridge.Reply) (string, error) {
 		return "", failure(bridge.CodeUnavailable)
 	}}).Run)
-	f.await(t, titled("given up after 24 hours"))
+	e := f.await(t, func(e bridge.Event) bool { return e.Kind == bridge.EventReplyGivenUp })
+	if !strings.Contains(e.Reason.String(), "296 attempts") {
+		t.Errorf("reason: %s", e.Reason)
+	}
 	stop()
+	if r, err := f.Reply(t.Context(), ids[1]); err != nil || r.State != bridge.ReplyWaiting {
+		t.Errorf("the other is %+v %v", r, err)
+	}
+}
+
+// A reply that the server refuses again and again does not mute its room, if it
+// takes those to other rooms.
+func TestAReplyThatFailsAloneIsGivenUp(t *testing.T) {
+	f := newFixture(t)
+	ids := f.enqueue(t, "bad", "bad", "good")
+	item, err := f.Due(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 9 {
+		if err := f.Begin(t.Context(), item.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Retry(t.Context(), item.ID, time.Now().Add(time.Hour), false, failure(bridge.CodeUnavailable)); err != nil {
+		t.Fatal(err)
+	}
+	s := &server{}
+	s.send = func(_ int, r bridge.Reply) (string, error) {
+		if r.Text == "bad-0" {
+			return "", failure(bridge.CodeUnavailable)
+		}
+		return "", nil
+	}
+	running(t, f.delivery(s).Run)
+	f.await(t, func(e bridge.Event) bool { return e.Kind == bridge.EventReplySent })
+	if err := f.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.await(t, func(e bridge.Event) bool { return e.Kind == bridge.EventReplyGivenUp })
+	f.await(t, func(e bridge.Event) bool { return e.Kind == bridge.EventReplySent && e.Text == "bad-1" })
+	if r, err := f.Reply(t.Context(), ids[0]); err != nil || r.State != bridge.ReplyGivenUp {
+		t.Errorf("reply %+v %v", r, err)
+	}
 }
 
 func TestNewRefIsNew(t *testing.T) {

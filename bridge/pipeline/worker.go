@@ -23,13 +23,22 @@ const (
 // Worker gives the messages of the inbox to the handler and stores its replies.
 // How long a handler may take is its own affair, until a stop.
 type Worker struct {
-	Inbox   bridge.Inbox
-	Handler func() bridge.Handler      // in force now
-	Split   func(text string) []string // cuts a reply into texts that Talk takes
-	Rooms   int                        // how many rooms are served at once
-	Sink    bridge.EventSink
-	loops   loopBreaker
+	Inbox bridge.Inbox
+	Bots  BotSource
+	Rooms int // how many rooms are served at once
+	Sink  bridge.EventSink
+	loops loopBreaker
 }
+
+// Bot answers messages, with the settings of one moment.
+type Bot interface {
+	bridge.Handler
+	// Split cuts a reply into texts that Talk takes.
+	Split(text string) []string
+}
+
+// BotSource gives the bot that is in force now.
+type BotSource interface{ Bot() Bot }
 
 // Run works until ctx is done, then lets handlers under way end, within 2 s.
 // What they did not finish is handled at the next start.
@@ -49,7 +58,7 @@ func (w *Worker) run(ctx context.Context) {
 			err = w.handle(ctx, item)
 		}
 		if err != nil && ctx.Err() == nil {
-			w.Sink.Publish(bridge.Event{Stage: bridge.StageHandler, Title: bridge.Say("The inbox does not work")}.Failed(err))
+			w.Sink.Publish(bridge.Event{Stage: bridge.StageHandler, Kind: bridge.EventJournalFailed, Title: bridge.Say("The inbox does not work")}.Failed(err))
 			pause(ctx, reclaimAfter)
 		}
 	}
@@ -58,18 +67,19 @@ func (w *Worker) run(ctx context.Context) {
 // handle handles one message. Its error is of the inbox, not of the handler.
 func (w *Worker) handle(ctx context.Context, item bridge.InboxItem) error {
 	m := item.Message
-	e := bridge.Event{Stage: bridge.StageHandler, Room: m.Room, Actor: m.Author, MessageID: m.Key.ID}
 	if wait := w.loops.check(m, time.Now()); wait > 0 {
-		e.Level = slog.LevelError
-		e.Title = bridge.Say("%s answers itself: our own replies come back as messages. It is paused for %s", m.Room.String(), wait.String())
-		e.Hint = bridge.Say("Another bot or a bridge repeats what Perch posts there. Take one of them out of the conversation.")
-		w.Sink.Publish(e)
+		w.Sink.Publish(bridge.Event{
+			Stage: bridge.StageHandler, Kind: bridge.EventLoop, Level: slog.LevelError, Room: m.Room, Actor: m.Author, MessageID: m.Key.ID,
+			Title: bridge.Say("%s answers itself: our own replies come back as messages. It is paused for %s", m.Room.String(), wait.String()),
+			Hint:  bridge.Say("Another bot or a bridge repeats what Perch posts there. Take one of them out of the conversation."),
+		})
 		w.Inbox.Release(item.ID, time.Now().Add(wait))
 		return nil
 	}
 
+	bot := w.Bots.Bot()
 	started := time.Now()
-	replies, err := w.call(ctx, m)
+	replies, err := w.call(ctx, bot, m)
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		w.Inbox.Release(item.ID, time.Time{}) // stopped: it is the next start's
 		return nil
@@ -78,28 +88,21 @@ func (w *Worker) handle(ctx context.Context, item bridge.InboxItem) error {
 		w.Inbox.Release(item.ID, time.Time{})
 		return nil
 	}
-	e.Duration = time.Since(started)
-	replies = w.complete(m, replies)
+	took := time.Since(started)
+	replies = complete(bot, m, replies)
 	if err := w.Inbox.Finish(context.WithoutCancel(ctx), item.ID, replies, err); err != nil {
 		w.Inbox.Release(item.ID, time.Now().Add(reclaimAfter))
 		return err
 	}
 	w.loops.replied(m.Room.Token, replies, time.Now())
-	switch {
-	case err != nil:
-		e.Title = bridge.Say("The handler failed")
-		e = e.Failed(err)
-	case len(replies) == 0:
-		e.Level, e.Title = slog.LevelDebug, bridge.Say("Handled, without a reply")
-	default:
-		e.Level, e.Title = slog.LevelDebug, bridge.Say("Handled")
-	}
+	e := bridge.NewHandledEvent(m, len(replies), bridge.FailureOf(err))
+	e.Duration = took
 	w.Sink.Publish(e)
 	return nil
 }
 
 // call runs the handler, until shortly after ctx is done.
-func (w *Worker) call(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+func (w *Worker) call(ctx context.Context, bot bridge.Handler, m bridge.Message) ([]bridge.Reply, error) {
 	hctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
@@ -108,7 +111,7 @@ func (w *Worker) call(ctx context.Context, m bridge.Message) ([]bridge.Reply, er
 	})
 	defer stop()
 
-	replies, err := bridge.Call(hctx, w.Handler(), m)
+	replies, err := bridge.Call(hctx, bot, m)
 	if err != nil && hctx.Err() != nil {
 		return nil, hctx.Err() // it was stopped, and whatever it says comes of that
 	}
@@ -117,7 +120,7 @@ func (w *Worker) call(ctx context.Context, m bridge.Message) ([]bridge.Reply, er
 
 // complete fills in the rooms, threads and references of replies, and what they
 // answer, and cuts long texts.
-func (w *Worker) complete(m bridge.Message, replies []bridge.Reply) []bridge.Reply {
+func complete(bot Bot, m bridge.Message, replies []bridge.Reply) []bridge.Reply {
 	var all []bridge.Reply
 	for _, r := range replies {
 		r.Text, r.Reaction = bridge.CleanText(r.Text), bridge.CleanText(r.Reaction)
@@ -136,7 +139,7 @@ func (w *Worker) complete(m bridge.Message, replies []bridge.Reply) []bridge.Rep
 		if r.Thread == "" && r.Room.Token == m.Room.Token {
 			r.Thread = m.Thread.ID
 		}
-		for _, text := range w.Split(r.Text) {
+		for _, text := range bot.Split(r.Text) {
 			r.Ref, r.Text = NewRef(), text
 			all = append(all, r)
 			r.ReplyTo = "" // only the first part quotes
