@@ -32,12 +32,17 @@ func sentences(t *testing.T) map[string]string {
 			if !ok || len(call.Args) == 0 {
 				return true
 			}
-			selector, ok := call.Fun.(*ast.SelectorExpr)
-			if !ok || selector.Sel.Name != "Say" {
+			switch f := call.Fun.(type) {
+			case *ast.SelectorExpr:
+				if of, ok := f.X.(*ast.Ident); !ok || of.Name != "bridge" || f.Sel.Name != "Say" {
+					return true // a method of that name
+				}
+			case *ast.Ident: // in the package itself
+				if file.Name.Name != "bridge" || f.Name != "Say" {
+					return true
+				}
+			default:
 				return true
-			}
-			if of, ok := selector.X.(*ast.Ident); !ok || of.Name != "bridge" {
-				return true // a method of that name
 			}
 			at := files.Position(call.Pos())
 			sentence, ok := constant(call.Args[0])

@@ -93,7 +93,7 @@ func newFake() *fakeBackend {
 			Key:  bridge.Key{Server: "https://cloud.example.com", Room: "knzaftd5", ID: "1571"},
 			Kind: bridge.KindChat, Room: kitchen(), Author: alice(), Text: "what is for dinner?", ReceivedAt: clockTime(35, 8),
 		},
-		Hour: bridge.Hour{Received: 148, Answered: 141, Refused: 6, Failed: 1}, Median: 800 * time.Millisecond,
+		Hour: bridge.Traffic{Received: 148, Answered: 141, Refused: 6, Failed: 1, Median: 800 * time.Millisecond, Bars: make([]bridge.Bar, hourBars)},
 		Problem: bridge.Event{
 			ID: 6, Time: clockTime(32, 40), Stage: bridge.StageSender, Level: slog.LevelError,
 			Title:  bridge.Say("A reply to %s was refused (%s)", "Kitchen", "401"),
@@ -117,7 +117,7 @@ func fakeEvents() []bridge.Event {
 	at := clockTime
 	said := func(id int64, t time.Time, m string, room bridge.Room, who bridge.Actor, text string) bridge.Event {
 		return bridge.Event{
-			ID: id, Time: t, Stage: bridge.StageIntake, Level: slog.LevelInfo, Title: bridge.Say("Message received"),
+			ID: id, Time: t, Stage: bridge.StageIntake, Kind: bridge.EventMessageReceived, Level: slog.LevelInfo, Title: bridge.Say("Message received"),
 			Room: room, Actor: who, MessageID: m, Text: text,
 		}
 	}
@@ -131,11 +131,11 @@ func fakeEvents() []bridge.Event {
 			Hint:   bridge.Say("If it comes from your server, its secret for this bot differs from yours: perch secret set webhook_secret"),
 		},
 		said(2, at(30, 55), "1564", ops(), bob(), "Summarise the last backup log, please"),
-		{ID: 3, Time: at(30, 58), Stage: bridge.StageSender, Level: slog.LevelInfo, Title: bridge.Say("Reply sent"), Room: ops(), MessageID: "1565", Answers: "1564", Text: "The backup ran for 3 h without errors.", Duration: 210 * time.Millisecond, Waited: 3100 * time.Millisecond},
+		{ID: 3, Time: at(30, 58), Stage: bridge.StageSender, Kind: bridge.EventReplySent, Level: slog.LevelInfo, Title: bridge.Say("Reply sent"), Room: ops(), MessageID: "1565", Answers: "1564", Text: "The backup ran for 3 h without errors.", Duration: 210 * time.Millisecond, Waited: 3100 * time.Millisecond},
 		{ID: 4, Time: at(31, 15), Stage: bridge.StageTunnel, Level: slog.LevelInfo, Title: bridge.Say("The tunnel is online at %[1]s (%[2]s, %[3]s)", "https://bot.example.com", "FRA", "quic")},
 		said(5, at(32, 39), "1567", kitchen(), alice(), "!ping"),
 		{
-			ID: 6, Time: at(32, 40), Stage: bridge.StageSender, Level: slog.LevelError, Title: bridge.Say("The server refused the signature"),
+			ID: 6, Time: at(32, 40), Stage: bridge.StageSender, Kind: bridge.EventReplyHeld, Level: slog.LevelError, Title: bridge.Say("The server refused the signature"),
 			Room: kitchen(), Answers: "1567", Code: bridge.CodeUnauthorized, Text: "pong",
 			Reason: bridge.Say("Sending is stopped so that Nextcloud does not lock this address out."),
 			Cause:  "POST /ocs/v2.php/apps/spreed/api/v1/bot/knzaftd5/message: 401",
@@ -148,9 +148,9 @@ func fakeEvents() []bridge.Event {
 			Hint: bridge.Say("Add %s to the allowed users in the settings.", `"mallory"`),
 		},
 		said(9, at(34, 51), "1570", ops(), bob(), "!status"),
-		{ID: 10, Time: at(34, 51), Stage: bridge.StageSender, Level: slog.LevelInfo, Title: bridge.Say("Reply sent"), Room: ops(), MessageID: "1572", Answers: "1570", Text: "All is well.", Duration: 9 * time.Millisecond, Waited: 12 * time.Millisecond},
+		{ID: 10, Time: at(34, 51), Stage: bridge.StageSender, Kind: bridge.EventReplySent, Level: slog.LevelInfo, Title: bridge.Say("Reply sent"), Room: ops(), MessageID: "1572", Answers: "1570", Text: "All is well.", Duration: 9 * time.Millisecond, Waited: 12 * time.Millisecond},
 		said(11, at(35, 8), "1571", kitchen(), alice(), "what is for dinner?"),
-		{ID: 12, Time: at(35, 9), Stage: bridge.StageSender, Level: slog.LevelInfo, Title: bridge.Say("Reply sent"), Room: kitchen(), MessageID: "1573", Answers: "1571", Text: "Lentil soup.", Duration: 210 * time.Millisecond, Waited: 900 * time.Millisecond},
+		{ID: 12, Time: at(35, 9), Stage: bridge.StageSender, Kind: bridge.EventReplySent, Level: slog.LevelInfo, Title: bridge.Say("Reply sent"), Room: kitchen(), MessageID: "1573", Answers: "1571", Text: "Lentil soup.", Duration: 210 * time.Millisecond, Waited: 900 * time.Millisecond},
 	}
 }
 

@@ -57,6 +57,7 @@ func (e logEvent) whole() bridge.Event {
 // logFrame is what events have in common.
 type logFrame struct {
 	stage bridge.Stage
+	kind  bridge.EventKind
 	level slog.Level
 	title string
 	room  bridge.Room
@@ -88,17 +89,9 @@ func (f fate) final() bool { return f == fateFailed || f == fateGivenUp }
 // maxLater bounds what a row remembers of what became of its message.
 const maxLater = 8
 
-// Titles by which events without a code of their own are known.
-const (
-	titleReceived = "Message received"
-	titleHandled  = "Handled"
-	titleSilent   = "Handled, without a reply"
-	titleFailed   = "The handler failed"
-)
-
 // isMessage says if e is a message that was taken.
 func isMessage(e logEvent) bool {
-	return e.Stage == bridge.StageIntake && e.Title.Format == titleReceived && e.MessageID != ""
+	return (e.Kind == bridge.EventMessageReceived || e.Kind == bridge.EventMessageNotForBot) && e.MessageID != ""
 }
 
 // logKey names a message.
@@ -107,13 +100,11 @@ type logKey struct{ room, id string }
 // concerns returns the message that e tells the fate of.
 func concerns(e logEvent) (key logKey, yes bool) {
 	key.room = e.Room.Token
-	switch e.Stage {
-	case bridge.StageSender:
+	switch e.Kind {
+	case bridge.EventReplySent, bridge.EventReplyDelayed, bridge.EventReplyHeld, bridge.EventReplyGivenUp:
 		key.id = e.Answers
-	case bridge.StageHandler:
-		if e.Level <= slog.LevelInfo || e.Title.Format == titleFailed {
-			key.id = e.MessageID
-		}
+	case bridge.EventMessageHandled, bridge.EventMessageSilent, bridge.EventMessageFailed, bridge.EventMessagePassed:
+		key.id = e.MessageID
 	default:
 	}
 	return key, key.id != ""
@@ -133,36 +124,36 @@ func (r *logRow) and(e logEvent) *logRow {
 
 // fateAfter returns what became of a message after e.
 func fateAfter(before fate, e logEvent) fate {
-	switch {
-	case e.Stage == bridge.StageHandler:
-		switch {
-		case e.Level >= slog.LevelError:
-			return fateFailed
-		case e.Level == slog.LevelInfo:
-			return fatePassed
-		case before != fateWorking:
-			return before
-		case e.Title.Format == titleHandled:
+	switch e.Kind {
+	case bridge.EventMessageFailed:
+		return fateFailed
+	case bridge.EventMessagePassed:
+		return fatePassed
+	case bridge.EventMessageHandled:
+		if before == fateWorking {
 			return fateSending
-		case e.Title.Format == titleSilent && e.Duration > 0:
-			return fateSilent
-		case e.Title.Format == titleSilent:
-			return fateKept
 		}
 		return before
-	case e.Level < slog.LevelWarn:
+	case bridge.EventMessageSilent:
+		if before == fateWorking {
+			return fateSilent
+		}
+		return before
+	case bridge.EventReplySent:
 		if e.Waited == 0 && (before == fateWorking || before == fateSending) {
 			return before // a reaction was taken away
 		}
 		return fateSent
-	case e.Level < slog.LevelError:
+	case bridge.EventReplyDelayed:
 		return fateRetrying
-	case e.Code == bridge.CodeUnauthorized:
+	case bridge.EventReplyHeld:
+		if e.Code == bridge.CodeThrottled {
+			return fateSlowed
+		}
 		return fateHeld
-	case e.Code == bridge.CodeThrottled:
-		return fateSlowed
+	default:
+		return fateGivenUp
 	}
-	return fateGivenUp
 }
 
 // A message of which nothing is heard was not answered: in the journal it does
@@ -525,7 +516,12 @@ func (b *logBook) put(e logEvent, live bool) {
 	switch {
 	case isMessage(e):
 		key = logKey{e.Room.Token, e.MessageID}
-		r.fate = fateWorking
+		if _, here := b.messages[key]; here {
+			return
+		}
+		if r.fate = fateWorking; e.Kind == bridge.EventMessageNotForBot {
+			r.fate = fateKept
+		}
 		b.messages[key] = b.next
 		if e, heard := b.early[key]; heard {
 			delete(b.early, key)
@@ -594,13 +590,13 @@ func (b *logBook) shared(e bridge.Event) logEvent {
 	if len(e.Title.Args) > 0 || e.Cause != "" || !e.Reason.IsZero() || !e.Hint.IsZero() {
 		return own
 	}
-	key := logFrame{e.Stage, e.Level, e.Title.Format, e.Room, e.Actor, e.Code}
+	key := logFrame{e.Stage, e.Kind, e.Level, e.Title.Format, e.Room, e.Actor, e.Code}
 	frame, here := b.frames[key]
 	if !here {
 		if len(b.frames) >= maxFrames {
 			clear(b.frames)
 		}
-		frame = &bridge.Event{Stage: e.Stage, Level: e.Level, Title: e.Title, Room: e.Room, Actor: e.Actor, Code: e.Code}
+		frame = &bridge.Event{Stage: e.Stage, Kind: e.Kind, Level: e.Level, Title: e.Title, Room: e.Room, Actor: e.Actor, Code: e.Code}
 		b.frames[key] = frame
 	}
 	own.Event = frame

@@ -24,7 +24,7 @@ func english(t bridge.Text) string { return t.String() }
 // received returns the event of a message in the kitchen.
 func received(id string) bridge.Event {
 	return bridge.Event{
-		Time: clockTime(35, 0), Stage: bridge.StageIntake, Title: bridge.Say("Message received"),
+		Time: clockTime(35, 0), Stage: bridge.StageIntake, Kind: bridge.EventMessageReceived, Title: bridge.Say("Message received"),
 		Room: kitchen(), Actor: alice(), MessageID: id, Text: "question " + id,
 	}
 }
@@ -32,7 +32,7 @@ func received(id string) bridge.Event {
 // replied returns the event of a reply to that message.
 func replied(id string) bridge.Event {
 	return bridge.Event{
-		Time: clockTime(35, 1), Stage: bridge.StageSender, Title: bridge.Say("Reply sent"),
+		Time: clockTime(35, 1), Stage: bridge.StageSender, Kind: bridge.EventReplySent, Title: bridge.Say("Reply sent"),
 		Room: kitchen(), MessageID: "9" + id, Answers: id, Text: "answer " + id, Waited: 900 * time.Millisecond,
 	}
 }
@@ -41,13 +41,21 @@ func replied(id string) bridge.Event {
 func unsent(id string, level slog.Level, code bridge.Code) bridge.Event {
 	e := replied(id).Failed(&bridge.Error{Code: code, Text: bridge.Say("refused"), Hint: bridge.Say("mend it")})
 	e.Level, e.MessageID, e.Title = level, "", bridge.Say("A reply was not sent")
+	switch {
+	case level == slog.LevelWarn:
+		e.Kind = bridge.EventReplyDelayed
+	case code == bridge.CodeRejected:
+		e.Kind = bridge.EventReplyGivenUp
+	default:
+		e.Kind = bridge.EventReplyHeld
+	}
 	return e
 }
 
 // handled returns the passing event of a handler that is done.
-func handled(id, title string, took time.Duration) bridge.Event {
+func handled(id string, kind bridge.EventKind, took time.Duration) bridge.Event {
 	return bridge.Event{
-		Time: clockTime(35, 1), Stage: bridge.StageHandler, Level: slog.LevelDebug, Title: bridge.Text{Format: title},
+		Time: clockTime(35, 1), Stage: bridge.StageHandler, Level: slog.LevelDebug, Kind: kind, Title: bridge.Say("%s", string(kind)),
 		Room: kitchen(), Actor: alice(), MessageID: id, Duration: took,
 	}
 }
@@ -81,11 +89,14 @@ func rowsIn(v *logView) []string {
 }
 
 func TestLogRowsHaveTheFateOfTheirMessages(t *testing.T) {
-	broken := handled("1", titleFailed, time.Second).Failed(errors.New("no such model"))
-	passed := handled("1", "%s took the message (%s)", time.Second)
+	broken := handled("1", bridge.EventMessageFailed, time.Second).Failed(errors.New("no such model"))
+	passed := handled("1", bridge.EventMessagePassed, time.Second)
 	passed.Level = slog.LevelInfo
-	warned := handled("1", "The model takes no pictures", 0)
+	warned := handled("1", bridge.EventHandlerNote, 0)
+	warned.Title = bridge.Say("The model takes no pictures")
 	warned.Level = slog.LevelWarn
+	notForBot := received("1")
+	notForBot.Kind = bridge.EventMessageNotForBot
 	reaction := replied("1")
 	reaction.Waited = 0
 	for name, c := range map[string]struct {
@@ -94,16 +105,16 @@ func TestLogRowsHaveTheFateOfTheirMessages(t *testing.T) {
 	}{
 		"in work":                         {[]bridge.Event{received("1")}, []string{"question 1: working 4 s"}},
 		"answered":                        {[]bridge.Event{received("1"), replied("1")}, []string{"question 1: sent 0.9 s"}},
-		"answered, told late":             {[]bridge.Event{received("1"), replied("1"), handled("1", titleHandled, 5)}, []string{"question 1: sent 0.9 s"}},
+		"answered, told late":             {[]bridge.Event{received("1"), replied("1"), handled("1", bridge.EventMessageHandled, 5)}, []string{"question 1: sent 0.9 s"}},
 		"the reply was quicker":           {[]bridge.Event{replied("1"), received("1")}, []string{"question 1: sent 0.9 s"}},
 		"the reply to an older message":   {[]bridge.Event{replied("7"), received("1")}, []string{"answer 7: sent", "question 1: working 4 s"}},
 		"the reply in another room":       {[]bridge.Event{received("1"), inRoom(replied("1"), ops())}, []string{"question 1: working 4 s", "answer 1: sent"}},
-		"handled":                         {[]bridge.Event{received("1"), handled("1", titleHandled, 5)}, []string{"question 1: sending"}},
-		"handled before it is stored":     {[]bridge.Event{handled("1", titleHandled, 5), received("1")}, []string{"question 1: sending"}},
-		"nothing to say":                  {[]bridge.Event{received("1"), handled("1", titleSilent, 5)}, []string{"question 1: no reply"}},
-		"no handler asked":                {[]bridge.Event{received("1"), handled("1", titleSilent, 0)}, []string{"question 1: for the record"}},
+		"handled":                         {[]bridge.Event{received("1"), handled("1", bridge.EventMessageHandled, 5)}, []string{"question 1: sending"}},
+		"handled before it is stored":     {[]bridge.Event{handled("1", bridge.EventMessageHandled, 5), received("1")}, []string{"question 1: sending"}},
+		"nothing to say":                  {[]bridge.Event{received("1"), handled("1", bridge.EventMessageSilent, 5)}, []string{"question 1: no reply"}},
+		"no handler asked":                {[]bridge.Event{notForBot}, []string{"question 1: for the record"}},
 		"the handler failed":              {[]bridge.Event{received("1"), broken, replied("1")}, []string{"question 1: failed"}},
-		"another bot has it":              {[]bridge.Event{received("1"), passed, handled("1", titleSilent, 5)}, []string{"question 1: handed on"}},
+		"another bot has it":              {[]bridge.Event{received("1"), passed, handled("1", bridge.EventMessageSilent, 5)}, []string{"question 1: handed on"}},
 		"a warning is a row of its own":   {[]bridge.Event{received("1"), warned}, []string{"question 1: working 4 s", "The model takes no pictures: handler"}},
 		"held":                            {[]bridge.Event{received("1"), unsent("1", slog.LevelError, bridge.CodeUnauthorized)}, []string{"question 1: 401 held"}},
 		"slowed down":                     {[]bridge.Event{received("1"), unsent("1", slog.LevelError, bridge.CodeThrottled)}, []string{"question 1: 429 held"}},
@@ -197,7 +208,7 @@ func TestLogViewIsKeptUpToDate(t *testing.T) {
 				m := strconv.Itoa(random.IntN(200))
 				e := []bridge.Event{
 					received(m), replied(m), unsent(m, slog.LevelError, bridge.CodeUnauthorized),
-					handled(m, titleHandled, 1), handled(m, titleSilent, 1), handled(m, titleFailed, 1).Failed(errors.New("x")),
+					handled(m, bridge.EventMessageHandled, 1), handled(m, bridge.EventMessageSilent, 1), handled(m, bridge.EventMessageFailed, 1).Failed(errors.New("x")),
 				}[random.IntN(6)]
 				if random.IntN(3) == 0 {
 					e.Room, e.Actor = ops(), bob()
@@ -248,7 +259,7 @@ func TestLogBookIsBounded(t *testing.T) {
 	b := newLogBook(10)
 	for i := range 2 * maxFrames {
 		n := strconv.Itoa(i)
-		b.add([]bridge.Event{inRoom(received(n), bridge.Room{Token: n}), inRoom(handled(n+"x", titleHandled, 1), bridge.Room{Token: n})}, true)
+		b.add([]bridge.Event{inRoom(received(n), bridge.Room{Token: n}), inRoom(handled(n+"x", bridge.EventMessageHandled, 1), bridge.Room{Token: n})}, true)
 	}
 	if len(b.frames) > maxFrames || len(b.early) > maxEarly || len(b.touched) > 10 {
 		t.Errorf("%d frames, %d foreseen, %d touched", len(b.frames), len(b.early), len(b.touched))
@@ -368,7 +379,7 @@ func TestExportAsJSON(t *testing.T) {
 	want := map[string]any{
 		"level": "ERROR", "msg": "The server refused the signature", "stage": "sender", "room": "knzaftd5", "room_name": "Kitchen",
 		"text": "pong \u202e\u200b", "code": "unauthorized", "reason": "Sending is stopped so that Nextcloud does not lock this address out.",
-		"cause": "POST /ocs/v2.php/apps/spreed/api/v1/bot/knzaftd5/message: 401", "hint": "Check the secret, then: perch retry",
+		"cause": "POST /ocs/v2.php/apps/spreed/api/v1/bot/knzaftd5/message: 401", "hint": "Check the secret, then: perch retry", "kind": "reply-held",
 	}
 	if diff := cmp.Diff(want, got[1]); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -377,7 +388,7 @@ func TestExportAsJSON(t *testing.T) {
 		t.Error("what turns the text around stands in the file as it is")
 	}
 	keys := slices.Sorted(maps.Keys(got[0]))
-	if diff := cmp.Diff([]string{"actor", "actor_name", "level", "message_id", "msg", "room", "room_name", "stage", "text", "time"}, keys); diff != "" {
+	if diff := cmp.Diff([]string{"actor", "actor_name", "kind", "level", "message_id", "msg", "room", "room_name", "stage", "text", "time"}, keys); diff != "" {
 		t.Errorf("keys of a message (-want +got):\n%s", diff)
 	}
 	if got[3]["duration_ms"] != 210.0 || got[3]["text"] != "Lentil soup." {

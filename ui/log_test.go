@@ -177,7 +177,7 @@ func TestLogShowsWhatHappens(t *testing.T) {
 	x.poke()
 	x.tickNow()
 	x.wantLines("14:35:20 Kitchen Alice question 2000 working 20 min")
-	x.fake.publish(handled("2000", titleHandled, time.Second))
+	x.fake.publish(handled("2000", bridge.EventMessageHandled, time.Second))
 	x.tickNow()
 	x.wantLines("14:35:20 Kitchen Alice question 2000 sending")
 	x.fake.publish(live(x.fake, replied("2000"))...)

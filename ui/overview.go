@@ -77,7 +77,7 @@ func newOverview(u *UI) *overview {
 	o.failed = u.kit.Figure(bridge.Say("Failed"))
 	o.figures = kit.Grid(14, 150, o.received, o.answered, o.refused, o.failed)
 
-	o.chart = kit.NewBarChart(len(bridge.Hour{}.Bars))
+	o.chart = kit.NewBarChart(hourBars)
 	ago := kit.NewLine(u.say(bridge.Say("an hour ago")), kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall})
 	now := kit.NewFullLine(u.say(bridge.Say("now")), kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall})
 	o.bars = kit.Column(6, o.chart, kit.Row(kit.Space2, 0, ago, now))
@@ -200,11 +200,14 @@ func (u *UI) tunnelWords(t bridge.TunnelState) (words string, tone kit.Tone) {
 	}
 }
 
+// hourBars is how many parts the chart has.
+const hourBars = 30
+
 func (o *overview) showTraffic(s bridge.Snapshot) {
 	h := s.Hour
 	var notes []string
-	if s.Median > 0 {
-		notes = append(notes, o.u.say(bridge.Say("median %s", kit.FormatDuration(s.Median))))
+	if h.Median > 0 {
+		notes = append(notes, o.u.say(bridge.Say("median %s", kit.FormatDuration(h.Median))))
 	}
 	if s.Waiting > 0 {
 		notes = append(notes, o.u.say(bridge.Say("%s waiting", strconv.Itoa(s.Waiting))))
@@ -221,7 +224,7 @@ func (o *overview) showTraffic(s bridge.Snapshot) {
 	o.traffic.Hidden = s.State == bridge.StateNew
 	never := s.Last.ReceivedAt.IsZero() && h.Received == 0
 	o.quiet.Hidden, o.bars.Hidden = !never, never
-	o.chart.Set(h.Bars[:])
+	o.chart.Set(append(make([]bridge.Bar, max(0, hourBars-len(h.Bars))), h.Bars...))
 }
 
 func (o *overview) showProblem(s bridge.Snapshot) {

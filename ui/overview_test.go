@@ -155,7 +155,7 @@ func TestOverviewOfANewPerch(t *testing.T) {
 
 func TestOverviewWithoutMessages(t *testing.T) {
 	b := newFake()
-	b.snapshot.Last, b.snapshot.Hour, b.snapshot.Problem, b.snapshot.Median = bridge.Message{}, bridge.Hour{}, bridge.Event{}, 0
+	b.snapshot.Last, b.snapshot.Hour, b.snapshot.Problem = bridge.Message{}, bridge.Traffic{}, bridge.Event{}
 	b.snapshot.Detail = bridge.Say("Waiting for the first message")
 	x := open(t, b)
 	x.reads("No messages yet")

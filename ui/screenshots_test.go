@@ -102,32 +102,53 @@ func newScene(t *testing.T) *scene {
 // spread repeats what the journal has over the last hour.
 func spread(t *testing.T, file string) {
 	t.Helper()
-	j, err := journal.Open(t.Context(), file, journal.Options{Guest: true})
+	var now time.Time
+	j, err := journal.Open(t.Context(), file, journal.Options{Now: func() time.Time { return now }})
 	must(t, err)
-	events, err := j.Events(t.Context(), journal.Filter{})
+	records, err := j.Messages(t.Context(), journal.Filter{})
 	must(t, err)
-	var hour []bridge.Event
+	must(t, j.Clear(t.Context()))
 	for i, often := range []int{1, 2, 1, 3, 4, 2, 1, 2, 3, 1, 1, 2} { // each five minutes
 		began := time.Now().Add(-time.Hour + time.Duration(i)*5*time.Minute)
 		for n := range often {
-			for k, e := range events {
-				if e.Stage == bridge.StageApp {
-					continue
-				}
-				e.ID, e.Time = 0, began.Add(time.Duration(n)*70*time.Second+time.Duration(k)*2*time.Second)
-				if e.MessageID != "" {
-					e.MessageID = fmt.Sprintf("%s%02d%02d", e.MessageID, i, n)
-				}
-				if e.Answers != "" {
-					e.Answers = fmt.Sprintf("%s%02d%02d", e.Answers, i, n)
-				}
-				hour = append(hour, e)
+			for k, r := range records {
+				m := r.Message
+				m.ReceivedAt = began.Add(time.Duration(n)*70*time.Second + time.Duration(k)*2*time.Second)
+				m.Key.ID, m.Nonce = fmt.Sprintf("%s%02d%02d", m.Key.ID, i, n), ""
+				now = m.ReceivedAt.Add(300 * time.Millisecond)
+				repeat(t, j, m, r)
 			}
 		}
 	}
-	must(t, j.ClearEvents(t.Context()))
-	must(t, j.Record(t.Context(), hour))
 	must(t, j.Close())
+}
+
+// repeat makes of m what became of the message of r.
+func repeat(t *testing.T, j *journal.Journal, m bridge.Message, r bridge.Record) {
+	t.Helper()
+	state := r.State
+	if state == bridge.MessageHandled || state == bridge.MessageFailed {
+		state = bridge.MessageWaiting
+	}
+	_, err := j.Put(t.Context(), m, state, r.Failure)
+	must(t, err)
+	if state != bridge.MessageWaiting {
+		return
+	}
+	item, err := j.Claim(t.Context())
+	must(t, err)
+	var replies []bridge.Reply
+	for _, reply := range r.Replies {
+		reply.Reply.Answers, reply.Reply.AskedAt = m.Key.ID, m.ReceivedAt
+		replies = append(replies, reply.Reply)
+	}
+	must(t, j.Finish(t.Context(), item.ID, replies, nil))
+	for range replies {
+		due, err := j.Due(t.Context())
+		must(t, err)
+		must(t, j.Begin(t.Context(), due.ID))
+		must(t, j.Sent(t.Context(), due.ID, ""))
+	}
 }
 
 func (s *scene) open(t *testing.T, o botcontrol.Options) (stop func()) {

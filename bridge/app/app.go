@@ -190,7 +190,7 @@ func (a *App) Run(ctx context.Context) error {
 	a.drain()
 	stopWorking()
 	<-worked
-	a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Title: bridge.Say("Perch has stopped")})
+	a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventStopped, Title: bridge.Say("Perch has stopped")})
 	stopRecording()
 	return nil
 }
@@ -198,29 +198,39 @@ func (a *App) Run(ctx context.Context) error {
 // Reload reads the configuration and the secrets again, soon.
 func (a *App) Reload() { request(a.reload) }
 
-// Totals counts messages and replies since the given time.
-func (a *App) Totals(ctx context.Context, since time.Time) (journal.Totals, error) {
-	return a.journal.Totals(ctx, since)
+// Traffic counts the messages since the given time, and what became of them.
+func (a *App) Traffic(ctx context.Context, since time.Time) (bridge.Traffic, error) {
+	return a.journal.Traffic(ctx, since, 0)
 }
 
 func (a *App) worker() *pipeline.Worker {
-	return &pipeline.Worker{
-		Inbox:   a.journal,
-		Handler: func() bridge.Handler { return a.current.Load().router },
-		Split:   func(text string) []string { return talk.Split(text, int(a.maxLength.Load())) },
-		Rooms:   roomsAtOnce,
-		Sink:    a.Bus,
-	}
+	return &pipeline.Worker{Inbox: a.journal, Bots: inForce{a}, Rooms: roomsAtOnce, Sink: a.Bus}
 }
 
 func (a *App) delivery() *pipeline.Delivery {
-	return &pipeline.Delivery{
-		Outbox:   a.journal,
-		Talk:     func() pipeline.Talk { return a.current.Load().talk },
-		Parallel: sendsAtOnce,
-		Sink:     a.Bus,
-	}
+	return &pipeline.Delivery{Outbox: a.journal, Servers: inForce{a}, Parallel: sendsAtOnce, Sink: a.Bus}
 }
+
+// inForce gives the pipeline what the present settings say.
+type inForce struct{ app *App }
+
+// Bot implements pipeline.BotSource.
+func (f inForce) Bot() pipeline.Bot {
+	return bot{Handler: f.app.current.Load().router, maxLength: int(f.app.maxLength.Load())}
+}
+
+// Talk implements pipeline.TalkSource.
+func (f inForce) Talk() pipeline.Talk { return f.app.current.Load().talk }
+
+// bot answers messages with the settings of one moment.
+type bot struct {
+	bridge.Handler
+
+	maxLength int // of a message, in characters
+}
+
+// Split implements pipeline.Bot.
+func (b bot) Split(text string) []string { return talk.Split(text, b.maxLength) }
 
 // listener is the port that webhooks come to. It is bound before it is served,
 // so that nothing is lost between two listeners, and bound again if it breaks.
@@ -244,26 +254,16 @@ func (l *listener) close() {
 	}
 }
 
-// intake returns what decides which messages are handled, and stores them.
-func (a *App) intake(j pipeline.Journal) *pipeline.Intake {
-	return &pipeline.Intake{
-		Journal: j,
-		Access:  func(room string) pipeline.Access { return a.current.Load().access(room) },
-		Queue:   func(m bridge.Message) (int, bool) { return a.current.Load().router.Queue(m) },
-		Sink:    a.Bus,
-	}
-}
-
 // serve begins to answer on l.
 func (a *App) serve(l *listener) {
 	o := webhook.Options{
-		Source:   receivers{a, noter{a, a.intake(a.journal)}},
+		Source:   receivers{a, noter{a, &pipeline.Intake{Journal: a.journal, Sink: a.Bus}}},
 		Instance: a.instance,
 		Sink:     a.Bus,
 		Log:      a.log,
 	}
 	a.Bus.Publish(bridge.Event{
-		Stage: bridge.StageApp,
+		Stage: bridge.StageApp, Kind: bridge.EventListening,
 		Title: bridge.Say("Listening for webhooks on %s", "http://"+l.addr+a.current.Load().config.Webhook.Path),
 	})
 	l.token = a.services.Add(service{"listener", func(ctx context.Context) error {
@@ -332,13 +332,13 @@ func (a *App) writeEvents(ctx context.Context) {
 		}
 		if dropped > 0 {
 			events = append(events, bridge.Event{
-				Time: time.Now(), Stage: bridge.StageJournal, Level: slog.LevelWarn,
+				Time: time.Now(), Stage: bridge.StageJournal, Kind: bridge.EventDropped, Level: slog.LevelWarn, Count: dropped,
 				Title: bridge.Say("%s events came too fast to be written down", strconv.Itoa(dropped)),
 			})
 		}
 		kept := events[:0]
 		for _, e := range events {
-			if e.Level > slog.LevelDebug {
+			if e.Level > slog.LevelDebug && !e.Kind.OfMessage() {
 				kept = append(kept, e)
 			}
 		}
@@ -355,7 +355,7 @@ func (a *App) keepTidy(ctx context.Context) error {
 	for {
 		s := a.current.Load()
 		if err := a.journal.Prune(ctx, time.Now().Add(-time.Duration(s.config.Journal.Keep))); err != nil && ctx.Err() == nil {
-			a.Bus.Publish(bridge.Event{Stage: bridge.StageJournal, Title: bridge.Say("Old messages could not be removed")}.Failed(err))
+			a.Bus.Publish(bridge.Event{Stage: bridge.StageJournal, Kind: bridge.EventJournalFailed, Title: bridge.Say("Old messages could not be removed")}.Failed(err))
 		}
 		select {
 		case <-ctx.Done():
@@ -400,7 +400,7 @@ func (a *App) keepCapabilities(ctx context.Context) error {
 			a.away.Store(true)
 		}
 		a.server.Store(&server{caps, err})
-		a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Level: slog.LevelDebug, Title: bridge.Say("The server was asked what it can do")})
+		a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventServerAsked, Level: slog.LevelDebug, Title: bridge.Say("The server was asked what it can do")})
 		timer := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
@@ -418,7 +418,7 @@ func (a *App) supervisor(name string) *suture.Supervisor {
 		EventHook: func(e suture.Event) {
 			if e.Type() == suture.EventTypeServiceTerminate || e.Type() == suture.EventTypeServicePanic || e.Type() == suture.EventTypeBackoff {
 				a.Bus.Publish(bridge.Event{
-					Stage: bridge.StageApp, Level: slog.LevelError,
+					Stage: bridge.StageApp, Kind: bridge.EventPartFailed, Level: slog.LevelError,
 					Title: bridge.Say("A part of Perch failed and is started again"),
 					Cause: e.String(),
 				})

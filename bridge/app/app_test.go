@@ -288,10 +288,10 @@ func TestRecordedWebhooks(t *testing.T) {
 			messages++
 		}
 	}
-	totals, err := w.app.Totals(t.Context(), time.Time{})
+	traffic, err := w.app.Traffic(t.Context(), time.Time{})
 	check(t, err)
-	if totals.Received != messages {
-		t.Errorf("%d messages were taken for the handler, want %d", totals.Received, messages)
+	if traffic.Received != messages {
+		t.Errorf("%d messages were taken for the handler, want %d", traffic.Received, messages)
 	}
 }
 
@@ -326,10 +326,10 @@ func TestComesTwice(t *testing.T) {
 			if code := webhook(t, w.url(), key, tt.random, body(tt.id)); code != http.StatusOK {
 				t.Errorf("answered %d", code)
 			}
-			totals, err := w.app.Totals(t.Context(), time.Time{})
+			traffic, err := w.app.Traffic(t.Context(), time.Time{})
 			check(t, err)
-			if totals.Received != tt.want {
-				t.Errorf("%d messages were taken for the handler, want %d", totals.Received, tt.want)
+			if traffic.Received != tt.want {
+				t.Errorf("%d messages were taken for the handler, want %d", traffic.Received, tt.want)
 			}
 		})
 	}

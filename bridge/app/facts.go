@@ -1,10 +1,9 @@
 package app
 
 import (
-	"context"
-
 	"perch/bridge"
 	"perch/bridge/config"
+	"perch/bridge/journal"
 )
 
 // Facts are what a running bot knows of itself, all at one moment.
@@ -35,15 +34,5 @@ func (a *App) Facts() Facts {
 	return f
 }
 
-// Held reports whether replies are held back, and how many wait.
-func (a *App) Held(ctx context.Context) (held bool, waiting int, err error) {
-	_, waiting = a.journal.Backlog()
-	_, held, err = a.journal.HeldUntil(ctx)
-	return held, waiting, err
-}
-
-// Installed returns the address that Talk has the bot at; empty if no webhook
-// came yet.
-func (a *App) Installed(ctx context.Context) (string, error) {
-	return a.journal.Noted(ctx, noteInstalled)
-}
+// Journal returns the journal, to read.
+func (a *App) Journal() *journal.Journal { return a.journal }

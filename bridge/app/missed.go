@@ -42,7 +42,7 @@ func (a *App) keepMissed(ctx context.Context) error {
 		if !c.run(ctx) {
 			a.away.Store(true)
 		}
-		a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Level: slog.LevelDebug, Title: bridge.Say("Messages that may have been missed were asked for")})
+		a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventMissedFetched, Level: slog.LevelDebug, Title: bridge.Say("Messages that may have been missed were asked for")})
 	}
 }
 
@@ -70,7 +70,7 @@ func (c *catchUp) run(ctx context.Context) (complete bool) {
 	for _, heard := range rooms {
 		token := heard.Room.Token
 		from, enabled := c.enabledSince(ctx, heard)
-		if !enabled || c.refused[token] || !c.settings.access(token).Enabled {
+		if !enabled || c.refused[token] || !c.settings.Access(token).Enabled {
 			continue
 		}
 		if err := c.room(ctx, heard, from); err != nil {
@@ -116,24 +116,27 @@ func (c *catchUp) room(ctx context.Context, heard journal.Heard, since time.Time
 	}
 	missed = missed[max(0, len(missed)-missedMost):]
 	if c.relayed(heard.Room) {
-		c.lose(missed)
-		return nil
+		return c.lose(ctx, missed)
 	}
-	count := &counter{Journal: c.app.journal}
-	intake := c.app.intake(count)
+	intake := &pipeline.Intake{Journal: c.app.journal, Sink: c.app.Bus}
+	handled := 0
 	for _, m := range missed {
-		if err = intake.Accept(ctx, m); err != nil {
+		state, novelty, acceptErr := intake.Accept(ctx, c.settings, m)
+		if err = acceptErr; err != nil {
 			break
 		}
+		if state == bridge.MessageWaiting && novelty != bridge.Known {
+			handled++
+		}
 	}
-	e := bridge.Event{Stage: bridge.StageIntake, Room: heard.Room}
-	switch count.fresh {
+	e := bridge.Event{Stage: bridge.StageIntake, Kind: bridge.EventMissedFetched, Room: heard.Room, Count: handled}
+	switch handled {
 	case 0:
 		return err
 	case 1:
 		e.Title = bridge.Say("A message in %s was missed while away and is handled now", heard.Room.String())
 	default:
-		e.Title = bridge.Say("%[1]s messages in %[2]s were missed while away and are handled now", strconv.Itoa(count.fresh), heard.Room.String())
+		e.Title = bridge.Say("%[1]s messages in %[2]s were missed while away and are handled now", strconv.Itoa(handled), heard.Room.String())
 	}
 	c.app.Bus.Publish(e)
 	return err
@@ -146,18 +149,28 @@ func (c *catchUp) relayed(room bridge.Room) bool {
 	return h.Kind == config.Relay
 }
 
-// lose says of those messages that would have been handed on that they are not.
-func (c *catchUp) lose(missed []bridge.Message) {
+// lose writes down and says of those messages that would have been handed on that
+// they are not.
+func (c *catchUp) lose(ctx context.Context, missed []bridge.Message) error {
 	for _, m := range missed {
-		if _, asked := c.settings.router.Queue(m); !asked || !c.settings.access(m.Room.Token).Allowed.Allows(m.Author) {
+		if _, asked := c.settings.router.Queue(m); !asked || !c.settings.Access(m.Room.Token).Allowed.Allows(m.Author) {
 			continue
 		}
-		c.app.Bus.Publish(bridge.Event{
-			Stage: bridge.StageIntake, Level: slog.LevelWarn, Room: m.Room, Actor: m.Author, MessageID: m.Key.ID, Text: m.Text,
-			Title: bridge.Say("A message in %s was missed and cannot be handed on", m.Room.String()),
-			Hint:  bridge.Say("The other bot takes only what Talk itself sends, and Talk sends nothing twice. Write it again."),
-		})
+		why := &bridge.Failure{
+			Code:   bridge.CodeUnavailable,
+			Reason: bridge.Say("A message in %s was missed and cannot be handed on", m.Room.String()),
+			Hint:   bridge.Say("The other bot takes only what Talk itself sends, and Talk sends nothing twice. Write it again."),
+		}
+		novelty, err := c.app.journal.Put(ctx, m, bridge.MessageMissed, why)
+		if err != nil {
+			return err
+		}
+		if novelty == bridge.Known {
+			continue
+		}
+		c.app.Bus.Publish(bridge.NewMessageEvent(m, bridge.MessageMissed, why))
 	}
+	return nil
 }
 
 // report says that what was missed cannot be fetched, at a level that is shown
@@ -167,7 +180,7 @@ func (c *catchUp) report(ctx context.Context, room bridge.Room, err error) {
 		return
 	}
 	e := bridge.Event{
-		Stage: bridge.StageApp, Room: room,
+		Stage: bridge.StageApp, Kind: bridge.EventMissedFailed, Room: room,
 		Title: bridge.Say("Messages that were missed while away could not be fetched"),
 	}.Failed(err)
 	switch e.Code {
@@ -179,19 +192,4 @@ func (c *catchUp) report(ctx context.Context, room bridge.Room, err error) {
 		e.Level = slog.LevelDebug
 	}
 	c.app.Bus.Publish(e)
-}
-
-// counter is a pipeline.Journal that counts the messages it stores to be handled.
-type counter struct {
-	pipeline.Journal
-
-	fresh int
-}
-
-// Put implements bridge.Inbox.
-func (c *counter) Put(ctx context.Context, m bridge.Message) (fresh bool, err error) {
-	if fresh, err = c.Journal.Put(ctx, m); fresh {
-		c.fresh++
-	}
-	return fresh, err
 }

@@ -14,6 +14,7 @@ import (
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/bridge/journal"
+	"perch/bridge/pipeline"
 )
 
 // Names of what the journal remembers for the doctor and for occ.
@@ -41,13 +42,13 @@ type notes struct {
 // noter is an Intake that notes where accepted webhooks come from, at which
 // address, and when the bot was enabled and disabled.
 type noter struct {
-	app  *App
-	next bridge.Intake
+	app    *App
+	intake *pipeline.Intake
 }
 
-// Accept implements bridge.Intake.
-func (n noter) Accept(ctx context.Context, m bridge.Message) error {
-	if err := n.next.Accept(ctx, m); err != nil {
+// Accept is pipeline.Intake.Accept with those notes.
+func (n noter) Accept(ctx context.Context, p pipeline.Policy, m bridge.Message) error {
+	if _, _, err := n.intake.Accept(ctx, p, m); err != nil {
 		return err
 	}
 	if m.Nonce == "" { // it was not signed, and can come from anybody
@@ -135,7 +136,7 @@ func (a *App) warnOfMove(ctx context.Context) {
 	now := a.address()
 	if old, err := a.journal.Noted(ctx, noteInstalled); err == nil && old != "" && old != now {
 		a.Bus.Publish(bridge.Event{
-			Stage: bridge.StageApp, Level: slog.LevelWarn,
+			Stage: bridge.StageApp, Kind: bridge.EventAddressMoved, Level: slog.LevelWarn,
 			Title: bridge.Say("Talk has the bot at %[1]s; its address is now %[2]s", old, now),
 			Hint:  bridge.Say("On your server, install it anew: occ talk:bot:uninstall --url='%s', then what this prints: perch occ", old),
 		})

@@ -39,6 +39,6 @@ func (a *App) Ready() error {
 
 // Responds returns nil if the bot is not stuck: the journal answers.
 func (a *App) Responds(ctx context.Context) error {
-	_, err := a.journal.Totals(ctx, a.started)
+	_, err := a.journal.Traffic(ctx, a.started, 0)
 	return err
 }

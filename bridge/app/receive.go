@@ -10,18 +10,18 @@ import (
 
 // receivers is the webhook.Source of a running bot.
 type receivers struct {
-	app    *App
-	intake bridge.Intake
+	app   *App
+	noter noter
 }
 
 // Current implements webhook.Source.
-func (r receivers) Current() webhook.Receiver { return receiver{r.app.current.Load(), r.intake} }
+func (r receivers) Current() webhook.Receiver { return receiver{r.app.current.Load(), r.noter} }
 
 // receiver receives one webhook with the settings that were in force when it
 // came. It implements webhook.Receiver.
 type receiver struct {
 	settings *settings
-	intake   bridge.Intake
+	noter    noter
 }
 
 // Settings implements webhook.Receiver.
@@ -51,4 +51,6 @@ func (r receiver) Decode(req webhook.Request) (bridge.Message, error) {
 }
 
 // Accept implements webhook.Receiver.
-func (r receiver) Accept(ctx context.Context, m bridge.Message) error { return r.intake.Accept(ctx, m) }
+func (r receiver) Accept(ctx context.Context, m bridge.Message) error {
+	return r.noter.Accept(ctx, r.settings, m)
+}

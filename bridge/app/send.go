@@ -71,27 +71,28 @@ func await(ctx context.Context, j *journal.Journal, id int64) error {
 	look := time.NewTicker(50 * time.Millisecond)
 	defer look.Stop()
 	for {
-		state, err := j.Outcome(ctx, id)
+		reply, err := j.Reply(ctx, id)
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
-		switch {
-		case state.Sent:
+		switch reply.State {
+		case bridge.ReplySent:
 			return nil
-		case state.GivenUp:
+		case bridge.ReplyGivenUp:
 			return &bridge.Error{
 				Code:  bridge.CodeRejected,
 				Text:  bridge.Say("It was not posted"),
 				Hint:  bridge.Say("More on it: perch log --level error"),
-				Cause: errors.New(state.Cause),
+				Cause: causeOf(reply),
 			}
-		case state.Held:
+		case bridge.ReplyHeld:
 			return &bridge.Error{
 				Code:  bridge.CodeUnauthorized,
 				Text:  bridge.Say("It waits: replies are held back"),
-				Hint:  bridge.Say("See why: perch log --level error. When that is mended: perch retry"),
-				Cause: errors.New(state.Cause),
+				Hint:  bridge.Say("See why: perch log --level error. When that is fixed: perch retry"),
+				Cause: causeOf(reply),
 			}
+		default:
 		}
 		select {
 		case <-ctx.Done():
@@ -99,9 +100,17 @@ func await(ctx context.Context, j *journal.Journal, id int64) error {
 				Code:  bridge.CodeUnavailable,
 				Text:  bridge.Say("It is not posted yet; Perch goes on trying while it runs"),
 				Hint:  bridge.Say("See how it goes: perch log --follow"),
-				Cause: errors.New(state.Cause),
+				Cause: causeOf(reply),
 			}
 		case <-look.C:
 		}
 	}
+}
+
+// causeOf returns why the last attempt to send a reply failed, nil if none did.
+func causeOf(r bridge.ReplyRecord) error {
+	if r.Failure == nil {
+		return nil
+	}
+	return errors.New(r.Failure.Cause)
 }

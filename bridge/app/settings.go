@@ -38,11 +38,14 @@ type settings struct {
 	relays      bool               // webhooks are kept as they came
 }
 
-// access returns who is answered in a conversation.
-func (s *settings) access(room string) pipeline.Access {
+// Access implements pipeline.Policy.
+func (s *settings) Access(room string) pipeline.Access {
 	r := s.config.Room(room)
 	return pipeline.Access{Enabled: r.Enabled, Allowed: r.AllowedUsers, Own: s.config.Rooms[room].AllowedUsers != nil}
 }
+
+// Route implements pipeline.Policy.
+func (s *settings) Route(m bridge.Message) (most int, asked bool) { return s.router.Queue(m) }
 
 // makeSettings reads the secrets and makes the parts.
 func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []config.Problem) (*settings, error) {
@@ -148,7 +151,7 @@ func (a *App) warnOfHold(ctx context.Context) error {
 		return err
 	}
 	e := bridge.Event{
-		Stage: bridge.StageSender, Level: slog.LevelWarn, Code: bridge.CodeUnauthorized,
+		Stage: bridge.StageSender, Kind: bridge.EventHeld, Level: slog.LevelWarn, Code: bridge.CodeUnauthorized,
 		Title: bridge.Say("Replies are held back, because the server refused one (401)"),
 		Hint:  bridge.Say("Mend its cause, then: perch retry"),
 	}
@@ -164,21 +167,21 @@ func (a *App) warnOfHold(ctx context.Context) error {
 // remind says what is unwise or missing in the settings.
 func (s *settings) remind(sink bridge.EventSink) {
 	for _, p := range s.problems {
-		sink.Publish(bridge.Event{Stage: bridge.StageApp, Level: slog.LevelWarn, Code: bridge.CodeInvalid, Title: p.Text, Cause: p.Place(), Hint: p.Hint})
+		sink.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventSettingsProblem, Level: slog.LevelWarn, Code: bridge.CodeInvalid, Title: p.Text, Cause: p.Place(), Hint: p.Hint})
 	}
 	switch {
 	case s.secretErr != nil:
-		sink.Publish(bridge.Event{Stage: bridge.StageApp, Title: bridge.Say("The secrets could not be read")}.Failed(s.secretErr))
+		sink.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventSecretMissing, Title: bridge.Say("The secrets could not be read")}.Failed(s.secretErr))
 	case s.secret.IsZero() && s.config.Webhook.RequireSignature:
 		sink.Publish(bridge.Event{
-			Stage: bridge.StageApp, Level: slog.LevelError, Code: bridge.CodeNotFound,
+			Stage: bridge.StageApp, Kind: bridge.EventSecretMissing, Level: slog.LevelError, Code: bridge.CodeNotFound,
 			Title: bridge.Say("No webhook secret is set: every webhook is refused"),
 			Hint:  bridge.Say("Make one with: perch secret generate webhook_secret"),
 		})
 	}
 	if s.appToken.IsZero() && s.config.Talk.Voice() == config.User && s.secretErr == nil {
 		sink.Publish(bridge.Event{
-			Stage: bridge.StageApp, Level: slog.LevelError, Code: bridge.CodeNotFound,
+			Stage: bridge.StageApp, Kind: bridge.EventSecretMissing, Level: slog.LevelError, Code: bridge.CodeNotFound,
 			Title: bridge.Say("No app token is set: no reply can be sent"),
 			Hint:  bridge.Say("Make an app password in Nextcloud (Settings, Security), then: perch secret set app_token"),
 		})
@@ -203,7 +206,7 @@ func (a *App) keepSettings(ctx context.Context) error {
 		retry.Stop()
 		if err := a.reread(ctx); err != nil && ctx.Err() == nil {
 			a.Bus.Publish(bridge.Event{
-				Stage: bridge.StageApp,
+				Stage: bridge.StageApp, Kind: bridge.EventSettingsProblem,
 				Title: bridge.Say("The changed settings are not taken over; the old ones stay in force"),
 			}.Failed(err))
 		}
@@ -225,7 +228,7 @@ func (a *App) reread(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Title: bridge.Say("The settings were read again")})
+	a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventSettingsApplied, Title: bridge.Say("The settings were read again")})
 	return nil
 }
 
@@ -233,13 +236,13 @@ func (a *App) reread(ctx context.Context) error {
 func (a *App) statusLines(ctx context.Context) []string {
 	up := time.Since(a.started).Round(time.Second)
 	lines := []string{"Perch " + a.Version + " on " + runtime.GOOS + ", running for " + up.String() + "."}
-	totals, err := a.journal.Totals(ctx, a.started)
+	traffic, err := a.journal.Traffic(ctx, a.started, 0)
 	if err != nil {
 		return append(lines, "The journal could not be read.")
 	}
 	messages, replies := a.journal.Backlog()
 	return append(lines,
-		"Since then: "+strconv.Itoa(totals.Received)+" received, "+strconv.Itoa(totals.Answered)+" answered, "+strconv.Itoa(totals.Failed+totals.Refused)+" failed.",
+		"Since then: "+strconv.Itoa(traffic.Received)+" received, "+strconv.Itoa(traffic.Answered)+" answered, "+strconv.Itoa(traffic.Failed)+" failed.",
 		"Waiting: "+strconv.Itoa(messages-1)+" messages, "+strconv.Itoa(replies)+" replies.", // this one is being answered
 	)
 }

@@ -191,7 +191,7 @@ func (a *App) seeTunnel(s tunnel.State) {
 	if before != nil && before.Phase == now.Phase && before.Address == now.Address && before.Reason.String() == now.Reason.String() {
 		return // the number of connections alone
 	}
-	e := bridge.Event{Stage: bridge.StageTunnel, Level: slog.LevelDebug, Cause: s.Reason}
+	e := bridge.Event{Stage: bridge.StageTunnel, Kind: bridge.EventTunnel, Level: slog.LevelDebug, Cause: s.Reason}
 	switch s.Phase {
 	case tunnel.Off:
 		if before == nil || before.Phase == string(tunnel.Off) {
@@ -295,7 +295,7 @@ func (a *App) address() string {
 // woke makes sure of every connection, after the computer slept or its network
 // changed, and has what was missed fetched when the server answers.
 func (a *App) woke(why string) {
-	a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Level: slog.LevelDebug, Title: bridge.Say("The connections are looked at again"), Cause: why})
+	a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventWoke, Level: slog.LevelDebug, Title: bridge.Say("The connections are looked at again"), Cause: why})
 	if t := a.tunnel.Load(); t != nil {
 		t.Wake()
 	}

@@ -244,8 +244,8 @@ func (s *session) room(ctx context.Context) bridge.Room {
 	room := bridge.Room{Token: s.Room}
 	if j, err := s.journal(ctx); err == nil {
 		if room.Token == "" {
-			t, _ := j.Traffic(ctx)
-			room = t.Room
+			last, _ := j.Last(ctx) // the check traffic says what is wrong with the journal
+			room = last.Message.Message.Room
 		} else {
 			room, _ = j.Room(ctx, room.Token)
 		}
@@ -614,14 +614,16 @@ func (s *session) traffic(ctx context.Context) bridge.Result {
 	if err != nil {
 		return bridge.FailedBy(err, why)
 	}
-	t, err := j.Traffic(ctx)
+	last, err := j.Last(ctx)
 	until, held, heldErr := j.HeldUntil(ctx)
 	if err := errors.Join(err, heldErr); err != nil {
 		return bridge.FailedBy(err, why)
 	}
-	s.Private.Hide(t.Failure.Room.Token, doctor.SomeRoom)
-	s.Private.Hide(t.Failure.Actor.ID, doctor.Somebody)
-	waiting := strconv.Itoa(t.Waiting)
+	in := last.Message.Message.ReceivedAt
+	if last.Message.ID == 0 {
+		in = time.Time{}
+	}
+	waiting := strconv.Itoa(last.Waiting)
 	switch {
 	case held && until.IsZero():
 		return bridge.Failed(bridge.Say("%s replies are held back, because the server refused one (401)", waiting),
@@ -632,11 +634,13 @@ func (s *session) traffic(ctx context.Context) bridge.Result {
 			bridge.Say("They are sent by themselves then."),
 			bridge.Say("to send them now, on the server: occ security:bruteforce:reset IP, with the address of this machine for IP\nthen: perch retry"))
 	}
-	seen := bridge.Say("last message in %[1]s, last reply out %[2]s", s.ago(t.In), s.ago(t.Out))
-	if !t.Failure.Time.IsZero() {
-		seen = bridge.Say("%[1]s; last failure %[2]s (%[3]s: %[4]s)", seen.String(), s.ago(t.Failure.Time), string(t.Failure.Code), t.Failure.Title.String())
-		if t.Failure.Time.After(t.In) && t.Failure.Time.After(t.Out) {
-			fix := t.Failure.Hint
+	seen := bridge.Say("last message in %[1]s, last reply out %[2]s", s.ago(in), s.ago(last.Sent))
+	if e := last.Trouble; e != nil {
+		s.Private.Hide(e.Room.Token, doctor.SomeRoom)
+		s.Private.Hide(e.Actor.ID, doctor.Somebody)
+		seen = bridge.Say("%[1]s; last failure %[2]s (%[3]s: %[4]s)", seen.String(), s.ago(e.Time), string(e.Code), e.Title.String())
+		if !e.Time.Before(in) && e.Time.After(last.Sent) {
+			fix := e.Hint
 			if fix.IsZero() {
 				fix = bridge.Say("see it in full: perch log --level warn")
 			}

@@ -474,7 +474,7 @@ func absent(_ *world, ts *testscript.TestScript, args []string) {
 func jsonLines(_ *world, ts *testscript.TestScript, args []string) {
 	always := []string{"time", "level", "msg", "stage"}
 	known := append([]string{
-		"room", "room_name", "actor", "actor_name", "message_id", "text", "code", "reason", "cause", "hint", "duration_ms",
+		"room", "room_name", "actor", "actor_name", "message_id", "text", "code", "reason", "cause", "hint", "duration_ms", "kind", "count",
 		"version", "config", "listen", "url", "allowed_users", "reply_as",
 	}, always...)
 	lines := 0

@@ -202,11 +202,16 @@ func (s *stage) play(ctx context.Context) error {
 
 func intake(e bridge.Event) bool { return e.Stage == bridge.StageIntake }
 
-func sent(e bridge.Event) bool { return e.Stage == bridge.StageSender && e.Level == slog.LevelInfo }
+func sent(e bridge.Event) bool { return e.Kind == bridge.EventReplySent }
 
 // concluded reports whether nothing more follows from a message.
 func concluded(e bridge.Event) bool {
-	return sent(e) || e.Stage == bridge.StageHandler && e.Title.Format != "Handled"
+	switch e.Kind {
+	case bridge.EventReplySent, bridge.EventMessageSilent, bridge.EventMessageNotForBot, bridge.EventMessageFailed, bridge.EventMessageTurnedAway:
+		return true
+	default:
+		return false
+	}
 }
 
 // post posts a text and prints events until the one that ends the scene.

@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,9 +36,11 @@ person has to set something up first, it says what and ends with 78: see
 RestartPreventExitStatus=.
 
 What happens is printed to standard output. As JSON, a line is an object with
-the keys time, level (DEBUG, INFO, WARN, ERROR), msg and stage (app, webhook,
-intake, handler, sender, journal), and as far as they apply room, room_name,
-actor, actor_name, message_id, text, code, reason, cause, hint and duration_ms.
+the keys time, level (DEBUG, INFO, WARN, ERROR), msg, kind (what happened:
+message-received, reply-sent, …; the values are stable) and stage (app, webhook,
+intake, handler, sender, journal, tunnel), and as far as they apply room,
+room_name, actor, actor_name, message_id, text, code, reason, cause, hint, count
+and duration_ms.
 The first line also has version, config, listen, url, allowed_users and reply_as.`,
 		GroupID: use,
 		Args:    exactly(),
@@ -126,7 +130,7 @@ func printEvents(ctx context.Context, events *eventlog.Subscription, out printer
 		}
 		if dropped > 0 {
 			out.print(bridge.Event{
-				Time: batch[0].Time, Stage: bridge.StageApp, Level: slog.LevelWarn,
+				Time: batch[0].Time, Stage: bridge.StageApp, Kind: bridge.EventDropped, Level: slog.LevelWarn, Count: dropped,
 				Title: bridge.Say("%s events came too fast to be shown", strconv.Itoa(dropped)),
 			})
 		}
@@ -180,7 +184,7 @@ when the text is posted, or says why it is not yet.`,
 func newRetry(env Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "retry",
-		Short: "Send replies that are held back, after their cause was mended",
+		Short: "Send replies that are held back, after their cause was fixed",
 		Long: `Send replies that are held back. Perch stops sending when the server refuses a
 reply (401) or asks to slow down (429), so as not to be locked out. It goes on by
 itself after a pause that the server asked for, and after its settings or secrets
@@ -249,28 +253,56 @@ perch run --help.`,
 func printLog(ctx context.Context, j *journal.Journal, filter journal.Filter, follow bool, out printer) error {
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
+	printed := map[string]bool{}
 	for {
-		events, err := j.Events(ctx, filter)
+		started := time.Now()
+		entries, err := j.Entries(ctx, filter)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
 			return err
 		}
+		seen := map[string]bool{}
+		var events []bridge.Event
+		for _, entry := range entries {
+			for _, e := range entry.Events(started) {
+				key := step(entry, e)
+				if seen[key] = true; !printed[key] && e.Level >= filter.Level {
+					events = append(events, e)
+				}
+			}
+		}
+		slices.SortStableFunc(events, func(a, b bridge.Event) int { return a.Time.Compare(b.Time) })
 		for _, e := range events {
 			out.print(e)
-			filter.After = e.ID
 		}
 		if !follow {
 			return nil
 		}
-		filter.Limit = 1000
+		printed = seen
+		filter.Limit = followed
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
 	}
+}
+
+// followed is how many entries of the log are looked at for what is new.
+const followed = 1000
+
+// step names an event of an entry: no two steps of it have the same name.
+func step(entry bridge.Entry, e bridge.Event) string {
+	what, id := "event", e.ID
+	switch {
+	case entry.Message != nil:
+		what, id = "message", entry.Message.ID
+	case entry.Reply != nil:
+		what, id = "reply", entry.Reply.ID
+	}
+	return fmt.Sprint(what, " ", id, " ", e.Kind, " ", e.Ref, " ", e.Count)
 }
 
 // journal opens the journal beside a Perch that may be running.

@@ -5,8 +5,10 @@ package control
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"sync"
 	"time"
 
@@ -24,6 +26,10 @@ const (
 	reopenAfter = 10 * time.Second
 	// lookAgain is how often the Bot looks at what no event tells.
 	lookAgain = 5 * time.Second
+	// lookMost is how often it looks at the journal at most, however much happens.
+	lookMost = 500 * time.Millisecond
+	// hourParts is how many bars the last hour has.
+	hourParts = 30
 
 	eventBuffer = 4096
 )
@@ -50,7 +56,7 @@ type Bot struct {
 	state   bridge.State  // without what view has to say
 	failure error         // of StateFailed
 	view    view
-	tally   tally
+	problem bridge.Event     // that nothing good came after; its Time is zero if there is none
 	reader  *journal.Journal // nil: not opened yet
 }
 
@@ -59,6 +65,8 @@ type view struct {
 	held      bool
 	waiting   int
 	installed string
+	last      bridge.Message // that was taken; its ReceivedAt is zero if there is none
+	hour      bridge.Traffic
 }
 
 // New returns a Bot. Run makes it work.
@@ -76,7 +84,10 @@ func New(o Options) *Bot {
 // Run keeps the bot running until ctx is done, then stops it as app.App.Run does.
 // Whatever keeps the bot from running is its state, and no error of Run.
 func (b *Bot) Run(ctx context.Context) error {
-	b.seed(ctx)
+	first := b.look(ctx, view{})
+	b.mu.Lock()
+	b.view = first
+	b.mu.Unlock()
 	var wg sync.WaitGroup
 	wg.Go(func() { b.watchSettings(ctx) })
 	wg.Go(func() { b.observe(ctx, b.bus.Subscribe(eventBuffer)) })
@@ -168,7 +179,7 @@ func (b *Bot) runApp(ctx context.Context) error {
 	}
 	b.become(bridge.StateStarting, nil, nil)
 	if closeErr := a.Close(); closeErr != nil {
-		b.bus.Publish(bridge.Event{Stage: bridge.StageApp, Title: bridge.Say("Perch could not be stopped cleanly")}.Failed(closeErr))
+		b.bus.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventPartFailed, Title: bridge.Say("Perch could not be stopped cleanly")}.Failed(closeErr))
 	}
 	return err
 }
@@ -196,22 +207,7 @@ func (b *Bot) notify() {
 	b.changed = make(chan struct{})
 }
 
-// seed counts what the journal has of the last hour.
-func (b *Bot) seed(ctx context.Context) {
-	j, err := b.guest(ctx)
-	if err != nil {
-		return // there is none yet
-	}
-	events, _ := j.Events(ctx, journal.Filter{Limit: 20_000}) // better fewer than none
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, e := range events {
-		b.tally.add(e)
-	}
-}
-
-// observe counts events and looks at what they may have changed, until ctx is
-// done.
+// observe looks at what events may have changed, until ctx is done.
 func (b *Bot) observe(ctx context.Context, events *eventlog.Subscription) {
 	defer events.Close()
 	batches := make(chan []bridge.Event)
@@ -231,24 +227,31 @@ func (b *Bot) observe(ctx context.Context, events *eventlog.Subscription) {
 	}()
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
+	var looked time.Time
+	var soon <-chan time.Time // there is something to look at
 	for {
-		var batch []bridge.Event
-		var open bool
 		select {
 		case <-ctx.Done():
 			return
-		case batch, open = <-batches:
+		case batch, open := <-batches:
 			if !open {
 				return
 			}
+			b.judge(batch)
+			if soon == nil {
+				soon = time.After(max(0, lookMost-time.Since(looked)))
+			}
+			continue
+		case <-soon:
 		case <-tick.C:
 		}
-		seen := b.look(ctx)
+		soon, looked = nil, time.Now()
 		b.mu.Lock()
-		for _, e := range batch {
-			b.tally.add(e)
-		}
-		if len(batch) > 0 || seen != b.view {
+		before := b.view
+		b.mu.Unlock()
+		seen := b.look(ctx, before)
+		b.mu.Lock()
+		if !reflect.DeepEqual(seen, b.view) {
 			b.view = seen
 			b.notify()
 		}
@@ -256,21 +259,68 @@ func (b *Bot) observe(ctx context.Context, events *eventlog.Subscription) {
 	}
 }
 
-// look finds out what no event tells.
-func (b *Bot) look(ctx context.Context) view {
+// judge remembers a problem until something good comes from where it was.
+func (b *Bot) judge(events []bridge.Event) {
 	b.mu.Lock()
-	a, v := b.app, b.view
-	b.mu.Unlock()
-	if a == nil {
-		return v
+	defer b.mu.Unlock()
+	for _, e := range events {
+		switch e.Kind {
+		case bridge.EventMessageFailed, bridge.EventReplyDelayed, bridge.EventReplyHeld, bridge.EventReplyGivenUp, bridge.EventLoop,
+			bridge.EventJournalDamaged, bridge.EventJournalFailed, bridge.EventWebhookRefused, bridge.EventMessageTurnedAway:
+			if e.Level >= slog.LevelWarn {
+				b.problem = e
+			}
+		case bridge.EventMessageHandled, bridge.EventMessageSilent:
+			if b.problem.Kind == bridge.EventMessageFailed {
+				b.problem = bridge.Event{}
+			}
+		case bridge.EventReplySent:
+			if b.problem.Stage == bridge.StageSender {
+				b.problem = bridge.Event{}
+			}
+		default:
+		}
 	}
-	if held, waiting, err := a.Held(ctx); err == nil {
-		v.held, v.waiting = held, waiting
+	b.notify()
+}
+
+// look finds out what the journal knows. What cannot be read stays as it was.
+func (b *Bot) look(ctx context.Context, v view) view {
+	j, err := b.journal(ctx)
+	if err != nil {
+		return v // there is none yet
 	}
-	if installed, err := a.Installed(ctx); err == nil {
-		v.installed = installed
+	if last, err := j.Last(ctx); err == nil {
+		v.last, v.waiting = last.Message.Message, last.Waiting
+		v.last.Parameters, v.last.Attachments, v.last.InReplyTo, v.last.Webhook = nil, nil, nil, nil
+		if last.Message.ID == 0 {
+			v.last = bridge.Message{}
+		}
+	}
+	now := time.Now()
+	part := time.Hour / hourParts
+	if hour, err := j.Traffic(ctx, now.Truncate(part).Add(part-time.Hour), part); err == nil {
+		v.hour = hour
+	}
+	if _, held, err := j.HeldUntil(ctx); err == nil {
+		v.held = held
+	}
+	if notes, err := app.ReadNotes(ctx, j); err == nil {
+		v.installed = notes.Installed
 	}
 	return v
+}
+
+// journal returns the journal to read: that of the running bot, else one that is
+// opened for it; CodeNotFound if there is none yet.
+func (b *Bot) journal(ctx context.Context) (*journal.Journal, error) {
+	b.mu.Lock()
+	a := b.app
+	b.mu.Unlock()
+	if a != nil {
+		return a.Journal(), nil
+	}
+	return b.guest(ctx)
 }
 
 // guest returns a journal to read and to call Enqueue and Resume, whoever
@@ -345,7 +395,7 @@ func (b *Bot) Retry(ctx context.Context) error {
 	if err := j.Resume(ctx); err != nil {
 		return err
 	}
-	b.bus.Publish(bridge.Event{Stage: bridge.StageApp, Title: bridge.Say("Replies are no longer held back.")})
+	b.bus.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventResumed, Title: bridge.Say("Replies are no longer held back.")})
 	return nil
 }
 

@@ -162,11 +162,11 @@ func noteOf(e bridge.Event) bridge.Text {
 	switch {
 	case e.Room.Token == "":
 		return bridge.Text{}
-	case e.Stage == bridge.StageIntake && e.Code == bridge.CodeDenied:
+	case e.Kind == bridge.EventMessageTurnedAway && e.Code == bridge.CodeDenied:
 		return bridge.Say("not answered: %s is not among the allowed users", e.Actor.ID)
 	case e.Stage == bridge.StageHandler && e.Code != "" && !e.Reason.IsZero():
 		return e.Reason
-	case e.Stage == bridge.StageHandler && e.Title.Format == "Handled, without a reply":
+	case e.Kind == bridge.EventMessageSilent, e.Kind == bridge.EventMessageNotForBot:
 		return bridge.Say("the handler said nothing")
 	case e.Stage == bridge.StageSender && e.Code != "":
 		return e.Title

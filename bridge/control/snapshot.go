@@ -16,9 +16,8 @@ func (b *Bot) Snapshot() (s bridge.Snapshot, changed <-chan struct{}) {
 	defer b.mu.Unlock()
 	s = bridge.Snapshot{
 		State: b.state, Held: b.view.held, Waiting: b.view.waiting, Installed: b.view.installed,
-		Last: b.tally.last, Problem: b.tally.problem,
+		Last: b.view.last, Hour: b.view.hour, Problem: b.problem,
 	}
-	s.Hour, s.Median = b.tally.hour(time.Now())
 	var facts app.Facts
 	if b.app != nil {
 		facts = b.app.Facts()

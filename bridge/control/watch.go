@@ -17,19 +17,28 @@ const (
 )
 
 // Events returns the newest stored events with a higher id than after, limit at
-// most, oldest first. There are none before the first start.
+// most, oldest first; with after 0, what became of messages too, whose events
+// have no id. There are none before the first start.
 func (b *Bot) Events(ctx context.Context, after int64, limit int) ([]bridge.Event, error) {
-	j, err := b.guest(ctx)
+	j, err := b.journal(ctx)
 	if bridge.CodeOf(err) == bridge.CodeNotFound {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return j.Events(ctx, journal.Filter{After: after, Limit: limit, Level: slog.LevelDebug})
+	if after > 0 {
+		return j.Events(ctx, journal.Filter{After: after, Limit: limit, Level: slog.LevelDebug})
+	}
+	entries, err := j.Entries(ctx, journal.Filter{Limit: limit})
+	var events []bridge.Event
+	for _, entry := range entries {
+		events = append(events, entry.Events(time.Now())...)
+	}
+	return events, err
 }
 
-// ClearEvents removes all stored events. Messages and replies stay.
+// ClearEvents empties the log. What waits stays.
 func (b *Bot) ClearEvents(ctx context.Context) error {
 	j, err := b.guest(ctx)
 	if bridge.CodeOf(err) == bridge.CodeNotFound {
@@ -38,19 +47,22 @@ func (b *Bot) ClearEvents(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return j.ClearEvents(ctx)
+	return j.Clear(ctx)
 }
 
 // Watch calls batch with events as they are stored, oldest first, and with
-// those of level Debug, which are not and have no id, as they happen. dropped
+// those that are not and have no id, as they happen: of messages, and of level
+// Debug. dropped
 // is how many were too fast for it. It calls at most ten times a second, from
 // one goroutine, until ctx is done.
 func (b *Bot) Watch(ctx context.Context, batch func(events []bridge.Event, dropped int)) error {
 	live := b.bus.Subscribe(eventBuffer)
 	defer live.Close()
 	var after int64
-	if newest, err := b.Events(ctx, 0, 1); err == nil && len(newest) > 0 {
-		after = newest[0].ID
+	if j, err := b.journal(ctx); err == nil {
+		if newest, err := j.Events(ctx, journal.Filter{Limit: 1, Level: slog.LevelDebug}); err == nil && len(newest) > 0 {
+			after = newest[0].ID
+		}
 	}
 	fresh := &inTurn{}
 	var wg sync.WaitGroup
@@ -82,8 +94,12 @@ func (b *Bot) Watch(ctx context.Context, batch func(events []bridge.Event, dropp
 		if !look && !stored && len(passing) == 0 {
 			continue
 		}
-		events, err := b.Events(ctx, after, watchBatch)
-		if err != nil {
+		var events []bridge.Event
+		j, err := b.journal(ctx)
+		if err == nil {
+			events, err = j.Events(ctx, journal.Filter{After: after, Limit: watchBatch, Level: slog.LevelDebug})
+		}
+		if err != nil && bridge.CodeOf(err) != bridge.CodeNotFound {
 			continue // it is asked again in a moment
 		}
 		dropped := 0
@@ -110,7 +126,7 @@ func (f *inTurn) add(events []bridge.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, e := range events {
-		if e.Level > slog.LevelDebug {
+		if e.Level > slog.LevelDebug && !e.Kind.OfMessage() {
 			f.recent = time.Now()
 		} else if len(f.passing) < watchBatch {
 			f.passing = append(f.passing, e)

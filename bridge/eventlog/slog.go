@@ -33,6 +33,7 @@ func (h handler) Handle(_ context.Context, r slog.Record) error {
 	})
 	h.sink.Publish(bridge.Event{
 		Time: r.Time, Stage: h.stage, Level: r.Level,
+		Kind:  bridge.EventLibrary,
 		Title: bridge.Say("%s", r.Message),
 		Cause: strings.TrimSpace(attrs),
 	})

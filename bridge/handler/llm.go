@@ -239,7 +239,7 @@ func (l LLM) leftOut(m bridge.Message, title bridge.Text, err error) {
 		return
 	}
 	e := bridge.Event{
-		Time: time.Now(), Stage: bridge.StageHandler, Title: title,
+		Time: time.Now(), Stage: bridge.StageHandler, Kind: bridge.EventHandlerNote, Title: title,
 		Room: m.Room, Actor: m.Author, MessageID: m.Key.ID,
 	}.Failed(err)
 	e.Level = slog.LevelWarn

@@ -123,10 +123,10 @@ func (r *Relay) attempt(ctx context.Context, e endpoint, m bridge.Message) error
 // publishTaken says what came back, and that the other bot is back if it was away.
 func (r *Relay) publishTaken(e endpoint, m bridge.Message, a response, took time.Duration) {
 	if r.down.CompareAndSwap(true, false) {
-		r.Sink.Publish(bridge.Event{Stage: bridge.StageHandler, Title: bridge.Say("%s takes messages again", e.url.Host)})
+		r.Sink.Publish(bridge.Event{Stage: bridge.StageHandler, Kind: bridge.EventHandlerNote, Title: bridge.Say("%s takes messages again", e.url.Host)})
 	}
 	r.Sink.Publish(bridge.Event{
-		Stage: bridge.StageHandler,
+		Stage: bridge.StageHandler, Kind: bridge.EventMessagePassed,
 		Title: bridge.Say("%[1]s took the message (%[2]s)", e.url.Host, strconv.Itoa(a.status)),
 		Room:  m.Room, Actor: m.Author, MessageID: m.Key.ID,
 		Text:     start(a.body),
@@ -140,7 +140,7 @@ func (r *Relay) publishDown(e endpoint, m bridge.Message, failure error) {
 		return
 	}
 	event := bridge.Event{
-		Stage: bridge.StageHandler,
+		Stage: bridge.StageHandler, Kind: bridge.EventHandlerNote,
 		Title: bridge.Say("%s takes no messages; they are kept and tried again", e.url.Host),
 		Room:  m.Room, Actor: m.Author, MessageID: m.Key.ID,
 	}.Failed(failure)

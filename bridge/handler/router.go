@@ -172,7 +172,7 @@ func (a *asked) acknowledge(ctx context.Context, m bridge.Message) bool {
 	err := a.ack(ctx, a.reaction(m))
 	if err != nil && ctx.Err() == nil {
 		e := bridge.Event{
-			Stage: bridge.StageHandler, Room: m.Room, Actor: m.Author, MessageID: m.Key.ID,
+			Stage: bridge.StageHandler, Kind: bridge.EventHandlerNote, Room: m.Room, Actor: m.Author, MessageID: m.Key.ID,
 			Title: bridge.Say("The reaction %s could not be set", a.config.Ack),
 		}.Failed(err)
 		e.Level = slog.LevelWarn
