@@ -7,6 +7,7 @@ type Conversation struct {
 	Room   Room
 	Kind   ConversationKind
 	Last   int64     // id of its newest message; 0: not known
+	Said   bool      // somebody wrote that one; else it tells what happened
 	Active time.Time // when something happened there last, by the server's clock
 }
 

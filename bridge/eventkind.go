@@ -49,6 +49,7 @@ const (
 	EventMissedFailed    EventKind = "missed-failed"    // they could not be fetched, or not be handed on
 	EventInvited         EventKind = "invited"          // the account was added to a conversation
 	EventTooOld          EventKind = "too-old"          // messages came too late to be answered
+	EventLoggedIn        EventKind = "logged-in"        // the account is followed
 	EventLoggedOut       EventKind = "logged-out"       // the server refuses the account
 	EventServerLost      EventKind = "server-lost"      // what is said there cannot be read for now
 	EventServerFound     EventKind = "server-found"     // it can be read again

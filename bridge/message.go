@@ -101,7 +101,7 @@ type Message struct {
 	SentAt      time.Time            `json:"sent_at,omitzero"`      // zero where Talk does not say: all Activity Streams webhooks
 	ReceivedAt  time.Time            `json:"received_at"`
 	Ref         string               `json:"ref,omitempty"`       // Talk's referenceId, of a message that was fetched: ours is that of the Reply
-	Addressed   bool                 `json:"addressed,omitempty"` // the account we log in with is spoken to: alone, by a mention, or by a reply to it
+	Addressed   string               `json:"addressed,omitempty"` // id of the user we log in as, if they are spoken to: alone, by a mention, or by a reply to them
 	Webhook     *Webhook             `json:"webhook,omitempty"`   // only where a handler hands it on
 }
 

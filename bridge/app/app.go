@@ -21,6 +21,7 @@ import (
 	"perch/bridge/handler"
 	"perch/bridge/journal"
 	"perch/bridge/pipeline"
+	"perch/bridge/receive"
 	"perch/bridge/talk"
 	"perch/bridge/wake"
 	"perch/bridge/webhook"
@@ -70,6 +71,9 @@ type App struct {
 	retunnel   chan struct{}                      // another tunnel may be wanted
 	moved      chan struct{}                      // the tunnel's address may have changed
 
+	follower atomic.Pointer[receive.Follower] // nil: no account is followed
+	refollow chan struct{}                    // another account may be wanted
+
 	services *suture.Supervisor       // of what brings work; while Run runs
 	listener atomic.Pointer[listener] // nil: none yet
 
@@ -86,7 +90,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	first, err := a.bind(ctx, a.current.Load().config.Webhook.Listen)
+	first, err := a.bind(ctx, listenAt(a.current.Load().config))
 	if err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -113,6 +117,7 @@ func open(ctx context.Context, o Options) (_ *App, err error) {
 		fetch:    make(chan struct{}, 1),
 		retunnel: make(chan struct{}, 1),
 		moved:    make(chan struct{}, 1),
+		refollow: make(chan struct{}, 1),
 		instance: NewInstance(),
 	}
 	defer func() {
@@ -153,7 +158,8 @@ func (a *App) Close() error {
 	return errors.Join(a.journal.Close(), a.lock.Unlock())
 }
 
-// Addr returns the address that the listener is bound to.
+// Addr returns the address that the listener is bound to; empty if there is
+// none, as messages come by an account.
 func (a *App) Addr() string { return a.listener.Load().addr }
 
 // Run listens and answers until ctx is done, then stops: it takes no more
@@ -180,6 +186,7 @@ func (a *App) Run(ctx context.Context) error {
 	a.services.Add(service{"retention", a.keepTidy})
 	a.services.Add(service{"capabilities", a.keepCapabilities})
 	a.services.Add(service{"missed", a.keepMissed})
+	a.services.Add(service{"account", a.keepAccount})
 	a.services.Add(service{"tunnel", a.keepTunnel})
 	a.services.Add(service{"wake", func(ctx context.Context) error {
 		wake.Watch(ctx, func(why wake.Reason) { a.woke(string(why)) })
@@ -235,12 +242,15 @@ func (b bot) Split(text string) []string { return talk.Split(text, b.maxLength) 
 // listener is the port that webhooks come to. It is bound before it is served,
 // so that nothing is lost between two listeners, and bound again if it breaks.
 type listener struct {
-	addr  string
+	addr  string // empty: there is none
 	ln    net.Listener
 	token suture.ServiceToken
 }
 
 func (a *App) bind(ctx context.Context, addr string) (*listener, error) {
+	if addr == "" {
+		return &listener{}, nil
+	}
 	ln, err := webhook.Listen(ctx, addr)
 	if err != nil {
 		return nil, err
@@ -256,6 +266,9 @@ func (l *listener) close() {
 
 // serve begins to answer on l.
 func (a *App) serve(l *listener) {
+	if l.addr == "" {
+		return
+	}
 	o := webhook.Options{
 		Source:   receivers{a, noter{a, &pipeline.Intake{Journal: a.journal, Sink: a.Bus}}},
 		Instance: a.instance,
@@ -294,6 +307,9 @@ func (a *App) move(ctx context.Context, addr string, apply func() error) error {
 	old := a.listener.Swap(next)
 	request(a.retunnel)
 	request(a.moved)
+	if old.addr == "" {
+		return nil
+	}
 	return a.services.RemoveAndWait(old.token, drainTimeout)
 }
 

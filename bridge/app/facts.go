@@ -24,9 +24,13 @@ type Facts struct {
 // Facts returns what the bot knows of itself now.
 func (a *App) Facts() Facts {
 	current := a.current.Load()
+	local := ""
+	if addr := a.Addr(); addr != "" {
+		local = "http://" + addr + current.config.Webhook.Path
+	}
 	f := Facts{
 		Config: current.config, HasSecret: !current.secret.IsZero(), HasAppToken: !current.appToken.IsZero(), SecretErr: current.secretErr,
-		Local: "http://" + a.Addr() + current.config.Webhook.Path, Address: a.address(), Tunnel: a.tunnelState(),
+		Local: local, Address: a.address(), Tunnel: a.tunnelState(),
 	}
 	if server := a.server.Load(); server != nil {
 		f.Nextcloud, f.Talk, f.ServerErr = server.caps.ServerVersion, server.caps.TalkVersion, server.err

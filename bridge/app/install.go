@@ -61,6 +61,8 @@ func shellQuote(s string) string {
 func Address(cfg config.Config, listen, tunnel string) string {
 	hook := cfg.Webhook
 	switch {
+	case cfg.Talk.Receive == config.ByAccount:
+		return ""
 	case tunnel != "":
 		hook.PublicURL = tunnel
 	case cfg.Tunnel.Mode == config.TunnelNamed && cfg.Tunnel.Hostname != "":

@@ -36,7 +36,7 @@ func (a *App) keepMissed(ctx context.Context) error {
 		if s := a.current.Load(); c.settings != s {
 			c.settings, c.refused, c.tokenRefused = s, map[string]bool{}, false
 		}
-		if c.settings.appToken.IsZero() || c.tokenRefused || !a.away.Swap(false) {
+		if c.settings.appToken.IsZero() || c.settings.config.Talk.Receive == config.ByAccount || c.tokenRefused || !a.away.Swap(false) {
 			continue
 		}
 		if !c.run(ctx) {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"perch/bridge"
+	"perch/bridge/config"
 	"perch/bridge/talk"
 	"perch/bridge/webhook"
 )
@@ -50,7 +51,11 @@ func (r receiver) Decode(req webhook.Request) (bridge.Message, error) {
 	return m, err
 }
 
-// Accept implements webhook.Receiver.
+// Accept implements webhook.Receiver. What comes while the listener ends is left
+// to the account, which knows whether it was spoken to.
 func (r receiver) Accept(ctx context.Context, m bridge.Message) error {
+	if r.settings.config.Talk.Receive == config.ByAccount {
+		return nil
+	}
 	return r.noter.Accept(ctx, r.settings, m)
 }

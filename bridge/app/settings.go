@@ -124,6 +124,7 @@ func (a *App) apply(ctx context.Context, cfg config.Config, problems []config.Pr
 	request(a.refresh)
 	request(a.retunnel)
 	request(a.moved)
+	request(a.refollow)
 	s.remind(a.Bus)
 	if changed {
 		return a.journal.Resume(ctx) // what was refused before may be taken now
@@ -172,7 +173,7 @@ func (s *settings) remind(sink bridge.EventSink) {
 	switch {
 	case s.secretErr != nil:
 		sink.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventSecretMissing, Title: bridge.Say("The secrets could not be read")}.Failed(s.secretErr))
-	case s.secret.IsZero() && s.config.Webhook.RequireSignature:
+	case s.secret.IsZero() && s.config.Webhook.RequireSignature && s.config.Talk.Receive != config.ByAccount:
 		sink.Publish(bridge.Event{
 			Stage: bridge.StageApp, Kind: bridge.EventSecretMissing, Level: slog.LevelError, Code: bridge.CodeNotFound,
 			Title: bridge.Say("No webhook secret is set: every webhook is refused"),
@@ -220,10 +221,10 @@ func (a *App) reread(ctx context.Context) error {
 		return err
 	}
 	apply := func() error { return a.apply(ctx, cfg, problems) }
-	if cfg.Webhook.Listen == a.current.Load().config.Webhook.Listen {
+	if listenAt(cfg) == listenAt(a.current.Load().config) {
 		err = apply()
 	} else {
-		err = a.move(ctx, cfg.Webhook.Listen, apply)
+		err = a.move(ctx, listenAt(cfg), apply)
 	}
 	if err != nil {
 		return err

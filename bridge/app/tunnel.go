@@ -39,6 +39,9 @@ type tunnelPlan struct {
 func (a *App) tunnelPlan() tunnelPlan {
 	current := a.current.Load()
 	p := tunnelPlan{Tunnel: current.config.Tunnel, origin: a.origin(), path: current.config.Webhook.Path}
+	if listenAt(current.config) == "" {
+		p.Mode = config.TunnelOff
+	}
 	if p.Mode == config.TunnelNamed {
 		p.token = current.tunnelToken.Reveal()
 	}
@@ -298,6 +301,9 @@ func (a *App) woke(why string) {
 	a.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventWoke, Level: slog.LevelDebug, Title: bridge.Say("The connections are looked at again"), Cause: why})
 	if t := a.tunnel.Load(); t != nil {
 		t.Wake()
+	}
+	if f := a.follower.Load(); f != nil {
+		f.Wake()
 	}
 	a.away.Store(true)
 	request(a.refresh)

@@ -320,7 +320,7 @@ func (s *session) keychain(ctx context.Context) bridge.Result {
 }
 
 func needsSecret(cfg config.Config) bool {
-	return cfg.Webhook.RequireSignature || cfg.Talk.Voice() != config.User
+	return cfg.Talk.Receive != config.ByAccount && (cfg.Webhook.RequireSignature || cfg.Talk.Voice() != config.User)
 }
 
 func (s *session) secret(ctx context.Context) bridge.Result {

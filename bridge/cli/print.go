@@ -89,8 +89,12 @@ func (p *textPrinter) begin(o opening) {
 	if o.replyAs == config.User {
 		as = bridge.Say("replies as the user")
 	}
+	where := bridge.Say("settings in %s · listens on %s", o.config, o.listen)
+	if o.listen == "" {
+		where, reach = bridge.Say("settings in %s", o.config), bridge.Say("asks the server for messages")
+	}
 	_, _ = fmt.Fprintf(p.w, "%s · %s\n%s · %s · %s\n",
-		p.paint(bold, "Perch "+o.version), oneLine(p.say(bridge.Say("settings in %s · listens on %s", o.config, o.listen))),
+		p.paint(bold, "Perch "+o.version), oneLine(p.say(where)),
 		oneLine(p.say(reach)), oneLine(p.say(who)), p.say(as))
 }
 

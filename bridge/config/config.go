@@ -142,6 +142,9 @@ const (
 	OnAll     Trigger = "all"
 	OnPrefix  Trigger = "prefix"  // those that begin with the prefix
 	OnMention Trigger = "mention" // those that begin with one of the names
+	// OnAddressed is what counts with an account where nothing else is said: those
+	// that mention it or reply to it, or are for it alone.
+	OnAddressed Trigger = "addressed"
 )
 
 // Files says what a handler gets of a shared file.

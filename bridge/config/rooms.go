@@ -12,7 +12,9 @@ func (c Config) Room(token string) Room {
 		r.AllowedUsers = c.Talk.AllowedUsers
 	}
 	if h, ok := c.HandlerBy(r.Handler); ok && r.Trigger == "" {
-		r.Trigger = h.Asked()
+		if r.Trigger = h.Asked(); c.Talk.Receive == ByAccount && h.Trigger == "" {
+			r.Trigger = OnAddressed
+		}
 	}
 	return r
 }

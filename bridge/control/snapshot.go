@@ -87,7 +87,7 @@ func problemOf(s bridge.Snapshot, facts app.Facts) problem {
 	switch {
 	case facts.SecretErr != nil:
 		return problem{bridge.Say("The secrets could not be read"), bridge.TextOf(facts.SecretErr), bridge.HintOf(facts.SecretErr)}
-	case !facts.HasSecret && facts.Config.Webhook.RequireSignature:
+	case !facts.HasSecret && facts.Config.Webhook.RequireSignature && facts.Config.Talk.Receive != config.ByAccount:
 		return problem{bridge.Say("No webhook secret"), bridge.Say("No webhook secret is set: every webhook is refused"), bridge.Say("Make one with: perch secret generate webhook_secret")}
 	case !facts.HasAppToken && facts.Config.Talk.Voice() == config.User:
 		return problem{bridge.Say("No app token"), bridge.Say("No app token is set: no reply can be sent"), bridge.Say("Make an app password in Nextcloud (Settings, Security), then: perch secret set app_token")}

@@ -105,7 +105,7 @@ func (c *Commands) call(line string) string {
 		if len(c.config.Names) > 0 {
 			return c.config.Names[0] + ", " + line
 		}
-	case config.OnAll:
+	case config.OnAll, config.OnAddressed:
 	}
 	return line
 }

@@ -14,14 +14,18 @@ type trigger struct {
 	on     config.Trigger
 	prefix string
 	names  []string
-	quoted bool // OnMention: a reply to what a bot wrote counts too
+	quoted bool // OnMention: a reply to what a bot wrote counts too; not for Commands
 }
 
 // match reports whether a message is for the handler, and returns its text
 // without what called it: a suffix of m.Text.
 func (t trigger) match(m bridge.Message) (text string, ok bool) {
-	if t.on == config.OnAll {
+	switch t.on {
+	case config.OnAll:
 		return m.Text, true
+	case config.OnAddressed:
+		return t.addressed(m)
+	default:
 	}
 	if !startsWithObject(m) {
 		start := strings.TrimLeftFunc(m.Text, unicode.IsSpace)
@@ -38,6 +42,28 @@ func (t trigger) match(m bridge.Message) (text string, ok bool) {
 		return m.Text, true
 	}
 	return "", false
+}
+
+// addressed is match for OnAddressed: without the mention of the account at the
+// start, and without the prefix that a command may have all the same.
+func (t trigger) addressed(m bridge.Message) (text string, ok bool) {
+	if m.Addressed == "" || startsWithObject(m) {
+		return m.Text, m.Addressed != ""
+	}
+	text = strings.TrimLeftFunc(m.Text, unicode.IsSpace)
+	raw, _ := strings.CutPrefix(strings.TrimSpace(m.RawText), "{")
+	name, _, _ := strings.Cut(raw, "}")
+	if p := m.Parameters[name]; p["type"] == "user" && p["id"] == m.Addressed && raw != m.RawText {
+		if rest, ok := cutName(text, []string{p["name"], p["mention-id"], p["id"]}); ok {
+			text = rest
+		}
+	}
+	if !t.quoted {
+		if rest, ok := cutPrefix(text, t.prefix); ok {
+			text = rest
+		}
+	}
+	return text, true
 }
 
 // startsWithObject reports whether a message begins with something shared,

@@ -43,11 +43,19 @@ func (f *Follower) look(ctx context.Context) error {
 	f.state.Asked, f.state.Took = time.Now(), time.Since(asked)
 	f.ahead = time.Until(list.Now)
 	f.mu.Unlock()
+	first := f.started.IsZero()
 	if err := f.begin(ctx, list); err != nil {
 		return err
 	}
+	pending := f.update(list, whole)
+	if first {
+		f.Sink.Publish(bridge.Event{
+			Kind: bridge.EventLoggedIn, Stage: bridge.StageApp, Actor: f.user,
+			Title: bridge.Say("Logged in as %[1]s, who is in %[2]s conversations", f.user.String(), strconv.Itoa(len(list.All))),
+		})
+	}
 	unread := 0
-	for _, r := range f.update(list, whole) {
+	for _, r := range pending {
 		err := f.catchUp(ctx, r)
 		if err == nil {
 			unread = 0
@@ -62,7 +70,7 @@ func (f *Follower) look(ctx context.Context) error {
 }
 
 // begin reads since when the account is followed. The first time ever that is
-// now: what stands in its conversations already is not answered.
+// when f was made: what stood in its conversations before is not answered.
 func (f *Follower) begin(ctx context.Context, list bridge.Conversations) error {
 	if !f.started.IsZero() {
 		return nil
@@ -75,17 +83,18 @@ func (f *Follower) begin(ctx context.Context, list bridge.Conversations) error {
 		f.started = at
 		return nil
 	}
+	started := list.Now.Add(-time.Since(f.made)).Truncate(time.Second) // Talk tells no fractions
 	for _, c := range list.All {
-		if c.Last > 0 {
+		if c.Last > 0 && (!c.Said || c.Active.Before(started)) {
 			if err := f.Places.Set(ctx, c.Room.Token, strconv.FormatInt(c.Last, 10)); err != nil {
 				return err
 			}
 		}
 	}
-	if err := f.Places.Set(ctx, begun, list.Now.UTC().Format(time.RFC3339)); err != nil {
+	if err := f.Places.Set(ctx, begun, started.UTC().Format(time.RFC3339)); err != nil {
 		return err
 	}
-	f.started = list.Now
+	f.started = started
 	return nil
 }
 
@@ -214,7 +223,7 @@ func (f *Follower) enter(ctx context.Context, r *room) error {
 	}
 	for i := len(chat.Messages) - 1; i >= 0 && !r.Kind.Direct(); i-- {
 		m := chat.Messages[i]
-		if m.Kind != bridge.KindSystem || m.Event != "user_added" || m.Parameters["user"]["type"] != "user" || m.Parameters["user"]["id"] != f.user.ID {
+		if m.Kind != bridge.KindSystem || m.Event != "user_added" || m.Parameters["user"]["type"] != "user" || m.Parameters["user"]["id"] != f.user.ID || m.SentAt.Before(f.started) {
 			continue
 		}
 		e := bridge.Event{
@@ -262,10 +271,13 @@ func (f *Follower) take(ctx context.Context, r *room, chat bridge.Chat) error {
 			continue
 		}
 		if m.Kind == bridge.KindChat && m.SentAt.Before(oldest) {
-			if m.Addressed && !sameActor(m.Author, f.user) && f.Allowed(r.Room.Token, m.Author) {
+			if m.Addressed != "" && !sameActor(m.Author, f.user) && f.Allowed(r.Room.Token, m.Author) {
 				old++
 			}
 			continue
+		}
+		if m.Kind == bridge.KindChat && m.Addressed == "" && !f.Allowed(r.Room.Token, m.Author) {
+			continue // an account can be among many who have nothing to do with it
 		}
 		if sameActor(m.Author, f.user) && m.Kind == bridge.KindChat {
 			own, err := f.Own(ctx, m)
@@ -291,6 +303,12 @@ func (f *Follower) take(ctx context.Context, r *room, chat bridge.Chat) error {
 	if err := f.Places.Set(ctx, r.Room.Token, strconv.FormatInt(place, 10)); err != nil {
 		return err
 	}
+	if news && f.MarkRead {
+		f.ask()
+		if err := f.Server.MarkRead(ctx, r.Room, place); bridge.CodeOf(err) == bridge.CodeUnauthorized || bridge.CodeOf(err) == bridge.CodeThrottled {
+			return err // what else goes wrong is not worth another attempt
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r.place = place
@@ -304,18 +322,18 @@ func (f *Follower) take(ctx context.Context, r *room, chat bridge.Chat) error {
 	return nil
 }
 
-// addressed reports whether a message is for the account: it is alone with its
-// author, mentions the account or replies to it.
-func (f *Follower) addressed(r *room, m bridge.Message) bool {
+// addressed returns the id of the account if a message is for it, as it is alone
+// with its author, mentions the account or replies to it; else nothing.
+func (f *Follower) addressed(r *room, m bridge.Message) string {
 	if r.Kind.Direct() || m.InReplyTo != nil && sameActor(m.InReplyTo.Author, f.user) {
-		return true
+		return f.user.ID
 	}
 	for name, p := range m.Parameters {
 		if strings.HasPrefix(name, "mention-") && p["type"] == "user" && p["id"] == f.user.ID {
-			return true
+			return f.user.ID
 		}
 	}
-	return false
+	return ""
 }
 
 func sameActor(a, b bridge.Actor) bool { return a.Type == b.Type && a.ID == b.ID }

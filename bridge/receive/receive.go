@@ -33,6 +33,8 @@ type Server interface {
 	Poll(ctx context.Context, room bridge.Room, after int64, wait time.Duration) (bridge.Chat, error)
 	// Latest returns what was written last.
 	Latest(ctx context.Context, room bridge.Room) (bridge.Chat, error)
+	// MarkRead marks a conversation as read up to a message.
+	MarkRead(ctx context.Context, room bridge.Room, upTo int64) error
 }
 
 // Places remembers how far each conversation was read, over restarts. A name
@@ -52,9 +54,10 @@ type Options struct {
 	Own func(ctx context.Context, m bridge.Message) (bool, error)
 	// Allowed reports whether somebody is answered in a conversation. Only
 	// invitations of such a person are accepted.
-	Allowed func(room string, who bridge.Actor) bool
-	CatchUp time.Duration // what is older when it is found is not answered
-	Sink    bridge.EventSink
+	Allowed  func(room string, who bridge.Actor) bool
+	CatchUp  time.Duration // what is older when it is found is not answered
+	MarkRead bool          // what was handed in is marked as read
+	Sink     bridge.EventSink
 }
 
 // The schedule. What it costs and gives is measured by BenchmarkFollower.
@@ -85,6 +88,7 @@ const begun = "since when"
 type Follower struct {
 	Options
 
+	made    time.Time
 	user    bridge.Actor
 	started time.Time // what is older was never to be answered
 	since   int64     // of the next list
@@ -126,6 +130,7 @@ type room struct {
 func New(o Options) *Follower {
 	return &Follower{
 		Options: o,
+		made:    time.Now(),
 		wake:    make(chan struct{}, 1),
 		trouble: make(chan error, 1),
 		rooms:   map[string]*room{},

@@ -220,6 +220,7 @@ func TestFollow(t *testing.T) {
 	w := newWorld(t, practice.Options{})
 	group := w.AddRoom("Kitchen", "alice", "bob", "owl")
 	w.say(group, "alice", "@owl from before")
+	w.now.Add(int64(10 * time.Second))
 	w.follow()
 	w.begun()
 	first := w.say(group, "alice", "nobody is meant")
@@ -237,7 +238,7 @@ func TestFollow(t *testing.T) {
 	defer w.mu.Unlock()
 	addressed := map[string]bool{}
 	for _, m := range w.got {
-		addressed[m.Text] = m.Addressed
+		addressed[m.Text] = m.Addressed == "owl"
 		if m.Key.Server != w.URL() || m.Key.Room != m.Room.Token || m.SentAt.IsZero() {
 			t.Errorf("%+v", m)
 		}

@@ -69,6 +69,22 @@ func (c *Client) Latest(ctx context.Context, room bridge.Room) (bridge.Chat, err
 	return chat, err
 }
 
+// MarkRead marks a conversation as read up to a message, for everybody to see.
+func (c *Client) MarkRead(ctx context.Context, room bridge.Room, upTo int64) error {
+	if !validToken(room.Token) {
+		return notInRoom(room.Token, nil)
+	}
+	a, err := c.do(ctx, request{
+		method: http.MethodPost, path: spreed + "/chat/" + room.Token + "/read", query: url.Values{"format": {"json"}},
+		body: map[string]int64{"lastReadMessage": upTo}, bearer: true,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = a.ocs()
+	return err
+}
+
 // chatPage asks for a page of messages: none where there are none. last is the
 // id of the last message looked at, 0 if the server does not say.
 func (c *Client) chatPage(ctx context.Context, q request, roomToken string) (page []json.RawMessage, last int64, err error) {

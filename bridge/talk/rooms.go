@@ -31,7 +31,8 @@ type room struct {
 
 // lastPost is the newest message of a room, [] if it has none.
 type lastPost = orEmpty[struct {
-	ID scalar `json:"id"`
+	ID     scalar `json:"id"`
+	System string `json:"systemMessage"`
 }]
 
 // Conversations returns the conversations of the user whose app token it is: all
@@ -90,6 +91,7 @@ func (r room) conversation() bridge.Conversation {
 		c.Kind = bridge.KindGenerated
 	}
 	c.Last, _ = strconv.ParseInt(string(r.Last.value.ID), 10, 64) // 0: not known
+	c.Said = c.Last > 0 && r.Last.value.System == ""
 	c.Active, _ = readTimestamp(string(r.Active))
 	return c
 }
