@@ -60,10 +60,7 @@ The first line also has version, config, listen, url, allowed_users and reply_as
 		if err != nil {
 			return env.asService(err)
 		}
-		watcher, err := config.Watch(home.ConfigFile())
-		if err != nil {
-			return err
-		}
+		watcher := config.Watch(home.ConfigFile())
 		bus := &eventlog.Bus{}
 		events := bus.Subscribe(shownEvents)
 		a, err := app.Open(cmd.Context(), app.Options{Home: home, Secrets: env.secrets(home), Bus: bus, Version: Version(), Getenv: env.Getenv})

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"go.uber.org/goleak"
 )
 
@@ -123,13 +124,48 @@ func TestWatchWaitsForTheFolder(t *testing.T) {
 	<-changed
 }
 
-// Other files in the folder, such as the journal, are none of its business.
-func TestWatchIgnoresOtherFiles(t *testing.T) {
-	dir := t.TempDir()
-	w, err := Watch(filepath.Join(dir, "config.toml"))
+// Where the system has no watches left, or only later, changes are noticed all
+// the same.
+func TestWatchLooksWhereNothingTells(t *testing.T) {
+	closed, err := fsnotify.NewWatcher()
+	if err == nil {
+		err = closed.Close()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	for name, fs := range map[string]*fsnotify.Watcher{"none": nil, "none for the folder": closed} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "config.toml")
+			w := watchWith(path, fs)
+			w.every = time.Millisecond
+			changed, stop := run(t, w)
+			defer stop()
+			if _, err := Save(path, valid()); err != nil {
+				t.Fatal(err)
+			}
+			<-changed
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			<-changed
+		})
+	}
+}
+
+// Nothing is reported while nothing changes.
+func TestWatchLooksAndSaysNothing(t *testing.T) {
+	w := watchWith(filepath.Join(t.TempDir(), "config.toml"), nil)
+	w.every = time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(quiet, cancel)
+	w.Run(ctx, func() { t.Error("nothing has changed") })
+}
+
+// Other files in the folder, such as the journal, are none of its business.
+func TestWatchIgnoresOtherFiles(t *testing.T) {
+	dir := t.TempDir()
+	w := Watch(filepath.Join(dir, "config.toml"))
 	for _, name := range []string{"journal.db", "config.toml~", ".config.toml-1"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -143,10 +179,7 @@ func TestWatchIgnoresOtherFiles(t *testing.T) {
 // Many writes in a row are one change, or a few where the machine is busy.
 func TestWatchGathersChanges(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.toml")
-	w, err := Watch(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := Watch(path)
 	for range 50 { // Before Run, so that they are there at once.
 		if err := errors.Join(os.WriteFile(path, []byte("x"), 0o600), Touch(path)); err != nil {
 			t.Fatal(err)
@@ -168,10 +201,11 @@ func TestWatchGathersChanges(t *testing.T) {
 // watch runs a watcher until stop is called.
 func watch(t *testing.T, path string) (changed <-chan struct{}, stop func()) {
 	t.Helper()
-	w, err := Watch(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	return run(t, Watch(path))
+}
+
+func run(t *testing.T, w *Watcher) (changed <-chan struct{}, stop func()) {
+	t.Helper()
 	calls := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

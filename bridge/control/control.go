@@ -113,21 +113,7 @@ func (b *Bot) Run(ctx context.Context) error {
 
 // watchSettings is the one watcher of config.toml in this process.
 func (b *Bot) watchSettings(ctx context.Context) {
-	for said := false; ctx.Err() == nil; said = true {
-		watcher, err := config.Watch(b.Home.ConfigFile())
-		if err == nil {
-			watcher.Run(ctx, b.reloadSoon)
-			return
-		}
-		if !said {
-			b.bus.Publish(bridge.Event{Stage: bridge.StageApp, Title: bridge.Say("Changes of the settings are not noticed")}.Failed(err))
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(reopenAfter):
-			b.reloadSoon() // it may have changed meanwhile
-		}
-	}
+	config.Watch(b.Home.ConfigFile()).Run(ctx, b.reloadSoon)
 }
 
 // reloadSoon has the settings and secrets read again.
