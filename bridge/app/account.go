@@ -2,10 +2,13 @@ package app
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"perch/bridge"
 	"perch/bridge/config"
+	"perch/bridge/journal"
 	"perch/bridge/pipeline"
 	"perch/bridge/receive"
 )
@@ -112,6 +115,35 @@ func (p places) Get(ctx context.Context, name string) (string, error) {
 // Set implements receive.Places.
 func (p places) Set(ctx context.Context, name, value string) error {
 	return p.app.journal.Note(ctx, notePlace+p.server+" "+name, value)
+}
+
+// IgnoredFor returns who added the account to a conversation that is ignored,
+// because they may not; nobody if it is not.
+func IgnoredFor(ctx context.Context, j *journal.Journal, server, room string) (bridge.Actor, error) {
+	value, err := j.Noted(ctx, notePlace+server+" "+room)
+	if _, by, ok := strings.Cut(value, " "); ok {
+		return bridge.ParseActor(by), err
+	}
+	return bridge.Actor{}, err
+}
+
+// AccountTrouble returns what went wrong last with the account, if it has not
+// been well since.
+func AccountTrouble(ctx context.Context, j *journal.Journal) (bridge.Event, bool) {
+	events, err := j.Events(ctx, journal.Filter{})
+	if err != nil {
+		return bridge.Event{}, false
+	}
+	for _, e := range slices.Backward(events) {
+		switch e.Kind {
+		case bridge.EventServerLost, bridge.EventLoggedOut:
+			return e, true
+		case bridge.EventServerFound, bridge.EventLoggedIn:
+			return bridge.Event{}, false
+		default:
+		}
+	}
+	return bridge.Event{}, false
 }
 
 // Account returns how the account is doing; false if none is followed.

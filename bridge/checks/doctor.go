@@ -67,13 +67,28 @@ func New(o Options) (checks []bridge.Check, end func()) {
 	}
 	check("config", bridge.Say("Configuration"), s.config)
 	check("keychain", bridge.Say("Keychain"), s.keychain)
-	check("secret", bridge.Say("Webhook secret"), s.secret, "keychain")
+	cfg, _ := s.load()
+	account := cfg.Talk.Receive == config.ByAccount
+	if account {
+		check("webhook", bridge.Say("Webhook"), s.noWebhook)
+	} else {
+		check("secret", bridge.Say("Webhook secret"), s.secret, "keychain")
+	}
 	check("server-dns", bridge.Say("Server name"), s.serverDNS, "config")
 	check("server-tcp", bridge.Say("Server port"), s.serverTCP, "server-dns")
 	check("server-tls", bridge.Say("Certificate"), s.serverTLS, "server-tcp")
 	check("server-status", bridge.Say("Server answers"), s.serverStatus, "server-tls")
 	check("capabilities", bridge.Say("Talk"), s.capabilities, "server-status")
 	check("clock", bridge.Say("Clock"), s.clock, "server-status")
+	if account {
+		check("login", bridge.Say("Log-in"), s.login, "keychain", "capabilities")
+		check("rooms", bridge.Say("Conversations"), s.accountRooms, "login")
+		check("poll", bridge.Say("News"), s.poll, "rooms")
+		check("handler", bridge.Say("Handler"), s.handlers, "config")
+		check("allow-list", bridge.Say("Allow list"), s.allowList, "config")
+		check("traffic", bridge.Say("Traffic"), s.traffic)
+		return checks, s.end
+	}
 	check("listener", bridge.Say("Listener"), s.listener, "config")
 	check("self-post", bridge.Say("Signatures"), s.selfPost, "secret", "listener")
 	check("tunnel-edge", bridge.Say("Cloudflare"), s.tunnelEdge, "config")
@@ -104,6 +119,7 @@ type session struct {
 	store  *secret.Store
 	guest  *journal.Journal
 
+	listed   time.Duration         // the answer with all conversations took
 	clients  map[bool]*talk.Client // by whether a stranger asks
 	caps     talk.Capabilities
 	who      bridge.Actor // whose app token it is

@@ -273,8 +273,15 @@ func (f *Follower) pause() time.Duration {
 		}
 	}
 	f.pace = min(2*f.pace, restEvery)
-	return max(every-f.state.Took, min(3*f.state.Took, retryMost))
+	return rest(every, f.state.Took)
 }
+
+// rest returns how long to wait after a list that took so long.
+func rest(every, took time.Duration) time.Duration { return max(every-took, min(3*took, retryMost)) }
+
+// Delay returns after how long at most a message is seen at rest, by a server
+// whose list takes so long.
+func Delay(took time.Duration) time.Duration { return rest(restEvery, took) + took }
 
 // ask counts a request.
 func (f *Follower) ask() {
