@@ -1,6 +1,10 @@
 package bridge
 
-import "context"
+import (
+	"context"
+	"errors"
+	"time"
+)
 
 // Status is how a check came out.
 type Status string
@@ -20,6 +24,7 @@ type Check struct {
 	Title Text     // for people: "Certificate"
 	Needs []string // ids of checks that must not have failed, else this one is skipped
 	Run   func(ctx context.Context) Result
+	Takes time.Duration // how long Run may take; 0: as long as any check
 }
 
 // Result is what a check found.
@@ -28,20 +33,36 @@ type Result struct {
 	Seen   Text // a fact, with its number: "valid until 2027-02-11"
 	Why    Text // why it matters; can be zero where all is well
 	Fix    Text // what to type or click, as it stands; can be zero where all is well
+	Late   bool // it failed for want of time alone: a second try can come out better
 }
 
 // Passed is the result of a check that found all well.
 func Passed(seen Text) Result { return Result{Status: StatusOK, Seen: seen} }
 
 // Warned is the result of a check that found something unwise.
-func Warned(seen, why, fix Text) Result { return Result{StatusWarn, seen, why, fix} }
+func Warned(seen, why, fix Text) Result {
+	return Result{Status: StatusWarn, Seen: seen, Why: why, Fix: fix}
+}
 
 // Failed is the result of a check that found why something does not work.
-func Failed(seen, why, fix Text) Result { return Result{StatusFail, seen, why, fix} }
+func Failed(seen, why, fix Text) Result {
+	return Result{Status: StatusFail, Seen: seen, Why: why, Fix: fix}
+}
 
 // FailedBy is the result of a check that was stopped by err, which says itself
 // what happened and what to do.
-func FailedBy(err error, why Text) Result { return Failed(TextOf(err), why, HintOf(err)) }
+func FailedBy(err error, why Text) Result {
+	r := Failed(TextOf(err), why, HintOf(err))
+	var late interface{ Timeout() bool }
+	r.Late = errors.As(err, &late) && late.Timeout()
+	return r
+}
+
+// InVain returns r as the result of a check that had too little time.
+func (r Result) InVain() Result {
+	r.Late = true
+	return r
+}
 
 // Skipped is the result of a check that does not apply, and says what it lacks.
 func Skipped(seen Text) Result { return Result{Status: StatusSkip, Seen: seen} }

@@ -7,10 +7,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -36,6 +38,7 @@ type Options struct {
 	Version string
 	Private *doctor.Private // learns what is not to be shown
 	Room    string          // token of the conversation to look at; empty: that of the last message
+	Wait    time.Duration   // how long to wait for a webhook of Talk; 0: not at all
 	Config  *config.Config  // what to look at in place of what Home has
 
 	Getenv func(string) string // for another edge of the tunnel; nil: none
@@ -50,7 +53,7 @@ type Options struct {
 // order in which a message meets them. They run beside a running Perch, or
 // alone. end must be called after them.
 func New(o Options) (checks []bridge.Check, end func()) {
-	s := &session{Options: o, own: app.NewInstance(), clients: map[bool]*talk.Client{}}
+	s := &session{Options: o, own: app.NewInstance(), clients: map[bool]*talk.Client{}, arrived: make(chan struct{}, 1), began: time.Now()}
 	s.instance = s.own
 	if s.Getenv == nil {
 		s.Getenv = func(string) string { return "" }
@@ -98,6 +101,12 @@ func New(o Options) (checks []bridge.Check, end func()) {
 	check("bot-secret", bridge.Say("Bot secret"), s.botSecret, "secret", "capabilities")
 	check("app-token", bridge.Say("App token"), s.appToken, "keychain", "capabilities")
 	check("bot-entry", bridge.Say("Bot entry"), s.botEntry, "app-token")
+	if o.Wait > 0 { // then it needs no word of the server
+		check("delivery", bridge.Say("Webhook delivery"), s.await, "secret", "listener")
+		checks[len(checks)-1].Takes = o.Wait + time.Second
+	} else {
+		check("delivery", bridge.Say("Webhook delivery"), s.delivery, "listener", "bot-entry")
+	}
 	check("room-bot", bridge.Say("Bot in the room"), s.roomBot, "bot-entry")
 	check("handler", bridge.Say("Handler"), s.handlers, "config")
 	check("allow-list", bridge.Say("Allow list"), s.allowList, "config")
@@ -128,6 +137,26 @@ type session struct {
 	instance string       // of the process that listens
 	addr     string       // where it listens
 	stop     func()       // ends our own listener
+
+	began   time.Time
+	arrived chan struct{} // has one when our own listener got a signed webhook
+}
+
+// First returns the checks to run before all others: in a home without a
+// configuration, those of the two things to do; else none.
+func (o Options) First() []string {
+	if _, err := os.Stat(o.Home.ConfigFile()); o.Config == nil && errors.Is(err, fs.ErrNotExist) {
+		return []string{"config", "secret"}
+	}
+	return nil
+}
+
+// Again returns what a command that runs a check again ends with.
+func (o Options) Again() string {
+	if o.Room == "" {
+		return ""
+	}
+	return " --room " + o.Room
 }
 
 func (s *session) end() {
@@ -189,7 +218,7 @@ func (s *session) talk(ctx context.Context, stranger bool) (talk.Doctor, error) 
 	file := s.Home.ConfigFile()
 	cfg.Webhook.PublicURL = s.public(ctx, cfg)
 	d := talk.Doctor{
-		ConfigFile: file, SaveCAAs: config.CAFilePath(file), Address: s.address(cfg), Lookup: s.Lookup, Now: s.Now,
+		ConfigFile: file, SaveCAAs: config.CAFilePath(file), Address: s.address(cfg), Again: s.Again(), Lookup: s.Lookup, Now: s.Now,
 	}
 	options := talk.Options{
 		BaseURL: cfg.Talk.BaseURL, ReplyAs: string(cfg.Talk.Voice()), UserAgent: "Perch/" + s.Version, Dial: s.dial,
@@ -434,8 +463,8 @@ func (s *session) selfURL(cfg config.Config) string {
 func (s *session) serve(ctx context.Context, ln net.Listener, cfg config.Config) {
 	server := webhook.New(webhook.Options{
 		Source: standIn{
-			path: cfg.Webhook.Path,
-			key:  sync.OnceValue(func() bridge.Secret { return s.key(context.WithoutCancel(ctx), bridge.WebhookSecret) }),
+			path: cfg.Webhook.Path, arrived: s.arrived,
+			key: sync.OnceValue(func() bridge.Secret { return s.key(context.WithoutCancel(ctx), bridge.WebhookSecret) }),
 		},
 		Instance: s.instance,
 		Sink:     &eventlog.Bus{}, // nobody listens
@@ -455,8 +484,9 @@ func (s *session) serve(ctx context.Context, ln net.Listener, cfg config.Config)
 // standIn receives webhooks while Perch does not run: it answers self-checks
 // and refuses all else. It implements webhook.Source and webhook.Receiver.
 type standIn struct {
-	path string
-	key  func() bridge.Secret
+	path    string
+	key     func() bridge.Secret
+	arrived chan<- struct{}
 }
 
 func (s standIn) Current() webhook.Receiver { return s }
@@ -474,6 +504,10 @@ func (s standIn) Sign(random, body string) string { return talk.Sign(s.key(), ra
 func (s standIn) Decode(webhook.Request) (bridge.Message, error) { return bridge.Message{}, nil }
 
 func (s standIn) Accept(context.Context, bridge.Message) error {
+	select {
+	case s.arrived <- struct{}{}:
+	default:
+	}
 	return &bridge.Error{Code: bridge.CodeUnavailable, Text: bridge.Say("Perch is not running")}
 }
 
@@ -564,6 +598,77 @@ func (s *session) botEntry(ctx context.Context) bridge.Result {
 	})
 }
 
+// delivery says whether it is known that Talk sends its webhooks here: from an
+// administrator, from the last webhook, or from one that comes now.
+func (s *session) delivery(ctx context.Context) bridge.Result {
+	cfg, _ := s.load()
+	if cfg.Talk.Receive == config.ByAccount {
+		return bridge.Skipped(bridge.Say("Perch asks for messages; Talk sends none"))
+	}
+	cfg.Webhook.PublicURL = s.public(ctx, cfg)
+	address, last := s.address(cfg), s.notes(ctx).Installed
+	switch {
+	case s.bot != 0:
+		return bridge.Passed(bridge.Say("the server has the bot at %s", address))
+	case last == address:
+		return bridge.Passed(bridge.Say("the last webhook came to %s", address))
+	case last != "":
+		return bridge.Skipped(bridge.Say("the last webhook came to another address: see bot-entry"))
+	}
+	return bridge.Warned(bridge.Say("not verified: no webhook has come to %s yet", address),
+		bridge.Say("Only an administrator's app token shows at which address the server has the bot; without one, a webhook does."),
+		bridge.Say("perch doctor --wait\nthen write anything in the room: the doctor waits %s for its webhook", WaitTime.String()))
+}
+
+// WaitTime is how long to wait for a webhook that a person is to cause.
+const WaitTime = 60 * time.Second
+
+// await waits for a signed webhook.
+func (s *session) await(ctx context.Context) bridge.Result {
+	ctx, cancel := context.WithTimeout(ctx, s.Wait)
+	defer cancel()
+	if !s.webhookCame(ctx) {
+		return bridge.Failed(bridge.Say("no signed webhook came within %s", s.Wait.String()),
+			bridge.Say("If something was written in a conversation of the bot, Talk sends its webhooks elsewhere, or the bot is not enabled there."),
+			bridge.Say("on the server, see its BOT-ID: occ talk:bot:list\nenable it: occ talk:bot:setup BOT-ID TOKEN\nif it was installed with another address, what this prints: perch occ\nthen: perch doctor --wait%s", s.Again()))
+	}
+	return bridge.Passed(bridge.Say("a signed webhook came after %s", time.Since(s.began).Round(time.Second).String()))
+}
+
+// webhookCame waits for a signed webhook, to the running Perch or, if there is
+// none, to our own listener. It reports false if none came before ctx was done.
+func (s *session) webhookCame(ctx context.Context) bool {
+	if s.instance == s.own {
+		select {
+		case <-s.arrived:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	j, err := s.journal(ctx)
+	if err != nil {
+		return false
+	}
+	tick := time.NewTicker(300 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+		entries, _ := j.Entries(ctx, journal.Filter{Level: slog.LevelDebug, Limit: 100})
+		for _, e := range entries {
+			// Nothing gets so far without a signature.
+			came := e.Message != nil && e.Message.State != bridge.MessageMissed || e.Event != nil && e.Event.Stage == bridge.StageIntake
+			if came && e.Time().After(s.began) {
+				return true
+			}
+		}
+	}
+}
+
 func (s *session) roomBot(ctx context.Context) bridge.Result {
 	room := s.room(ctx)
 	if room.Token == "" {
@@ -644,7 +749,7 @@ func (s *session) traffic(ctx context.Context) bridge.Result {
 	case held && until.IsZero():
 		return bridge.Failed(bridge.Say("%s replies are held back, because the server refused one (401)", waiting),
 			bridge.Say("Nothing is sent until you say so, lest Nextcloud lock this address out."),
-			bridge.Say("see that bot-secret is ok: perch doctor --only bot-secret\nthen: perch retry"))
+			bridge.Say("see that %[1]s is ok: perch doctor --only %[1]s%[2]s\nthen: perch retry", s.proof(), s.Again()))
 	case held:
 		return bridge.Warned(bridge.Say("%[1]s replies are held back until %[2]s, because the server asked to slow down (429)", waiting, until.Format(time.TimeOnly)),
 			bridge.Say("They are sent by themselves then."),
@@ -664,6 +769,14 @@ func (s *session) traffic(ctx context.Context) bridge.Result {
 		}
 	}
 	return bridge.Passed(seen)
+}
+
+// proof returns the check that shows whether the server takes our replies.
+func (s *session) proof() string {
+	if cfg, _ := s.load(); cfg.Talk.Voice() == config.User {
+		return "app-token"
+	}
+	return "bot-secret"
 }
 
 // ago returns how long a time is gone, for a person.

@@ -2,7 +2,9 @@ package checks_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,10 +12,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"perch/bridge"
+	"perch/bridge/checks"
 	"perch/bridge/config"
 	"perch/bridge/doctor"
 	"perch/bridge/practice"
@@ -149,8 +153,8 @@ func TestReportIsOfTheAgreedForm(t *testing.T) {
 		}
 		ids = append(ids, *c.ID)
 	}
-	want := strings.Fields("config keychain secret server-dns server-tcp server-tls server-status capabilities clock listener self-post tunnel-edge tunnel-token tunnel public-url bot-secret app-token bot-entry room-bot handler allow-list backend traffic")
-	if diff := cmp.Diff(want, ids); diff != "" || doc.Verdict != "ok" {
+	want := strings.Fields("config keychain secret server-dns server-tcp server-tls server-status capabilities clock listener self-post tunnel-edge tunnel-token tunnel public-url bot-secret app-token bot-entry delivery room-bot handler allow-list backend traffic")
+	if diff := cmp.Diff(want, ids); diff != "" || doc.Verdict != "warn" {
 		t.Errorf("verdict %s\n%s", doc.Verdict, diff)
 	}
 }
@@ -181,6 +185,97 @@ func TestBesideARunningPerch(t *testing.T) {
 	}
 	if got := p.running.ask("!ping"); got != "pong" {
 		t.Errorf("afterwards it answers %q", got)
+	}
+}
+
+// Without an administrator, only a webhook shows whether Talk sends any here.
+func TestDelivery(t *testing.T) {
+	const id = "delivery"
+	only := doctor.Options{Only: []string{id}}
+	t.Run("not verified", func(t *testing.T) {
+		p := newPerch(t, practice.Options{})
+		report, _ := p.diagnose(only)
+		if row := find(t, report, id); row.Status != bridge.StatusWarn || !strings.Contains(row.Seen.String(), "not verified") || !strings.Contains(row.Fix.String(), "perch doctor --wait") {
+			t.Errorf("%s: %s; %s", row.Status, row.Seen, row.Fix)
+		}
+	})
+	t.Run("as the administrator sees it", func(t *testing.T) {
+		p := newPerch(t, practice.Options{})
+		p.token("admin")
+		report, _ := p.diagnose(only)
+		if row := find(t, report, id); row.Status != bridge.StatusOK {
+			t.Errorf("%s: %s", row.Status, row.Seen)
+		}
+	})
+	t.Run("as the last webhook shows", func(t *testing.T) {
+		p := newPerch(t, practice.Options{})
+		p.heard()
+		report, _ := p.diagnose(only)
+		if row := find(t, report, id); row.Status != bridge.StatusOK || !strings.Contains(row.Seen.String(), "the last webhook came to") {
+			t.Errorf("%s: %s", row.Status, row.Seen)
+		}
+	})
+	for _, running := range []bool{true, false} {
+		t.Run(fmt.Sprintf("waited for, running %t", running), func(t *testing.T) {
+			p := newPerch(t, practice.Options{})
+			if running {
+				p.run()
+			}
+			p.options.Wait = time.Minute
+			ctx, cancel := context.WithCancel(t.Context())
+			written := make(chan struct{})
+			go func() {
+				defer close(written)
+				for ctx.Err() == nil { // until the doctor has seen it
+					_, _ = p.server.Post(ctx, p.room, "alice", "hello")
+				}
+			}()
+			report, _ := p.diagnose(only)
+			cancel()
+			<-written
+			if row := find(t, report, id); row.Status != bridge.StatusOK || !strings.Contains(row.Seen.String(), "a signed webhook came") {
+				t.Errorf("%s: %s", row.Status, row.Seen)
+			}
+		})
+		t.Run(fmt.Sprintf("in vain, running %t", running), func(t *testing.T) {
+			p := newPerch(t, practice.Options{})
+			if running {
+				p.run()
+			}
+			check(t, p.server.SetBotState(p.bot, false, 0))
+			p.options.Wait = 50 * time.Millisecond
+			report, _ := p.diagnose(only)
+			if row := find(t, report, id); row.Status != bridge.StatusFail || !strings.Contains(row.Seen.String(), "no signed webhook came within 50ms") {
+				t.Errorf("%s: %s", row.Status, row.Seen)
+			}
+		})
+	}
+}
+
+// In an empty home there are two things to do, and no more is said.
+func TestEmptyHome(t *testing.T) {
+	p := newPerch(t, practice.Options{})
+	options := checks.Options{Home: p.home}
+	if first := options.First(); first != nil {
+		t.Errorf("with a configuration: %q", first)
+	}
+	check(t, os.Remove(p.home.ConfigFile()))
+	if first := strings.Join(options.First(), " "); first != "config secret" {
+		t.Errorf("without a configuration: %q", first)
+	}
+}
+
+// A command that runs a check again looks at the same conversation.
+func TestFollowUpsKeepTheRoom(t *testing.T) {
+	for voice, id := range map[config.ReplyAs]string{config.Bot: "bot-secret", config.User: "app-token"} {
+		p := newPerch(t, practice.Options{})
+		p.cfg.Talk.ReplyAs = voice
+		p.save()
+		p.hold(time.Time{})
+		report, _ := p.diagnose(doctor.Options{})
+		if row := find(t, report, "traffic"); !strings.Contains(row.Fix.String(), "perch doctor --only "+id+" --room "+p.room) {
+			t.Errorf("as %s: %s", voice, row.Fix)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,6 +115,32 @@ func TestDeadlines(t *testing.T) {
 				t.Error(got)
 			}
 		})
+	}
+}
+
+// A busy machine is no fault of the bot: what came too late is tried once more.
+func TestATimeoutIsTriedOnceMore(t *testing.T) {
+	var tries atomic.Int32
+	late := func(n int32) func(ctx context.Context) bridge.Result {
+		return func(ctx context.Context) bridge.Result {
+			if tries.Add(1) <= n {
+				<-ctx.Done()
+				return bridge.FailedBy(&bridge.Error{Text: bridge.Say("too late"), Cause: ctx.Err()}, bridge.Text{})
+			}
+			return fine(ctx)
+		}
+	}
+	for n, want := range map[int32]string{0: "ok seen", 1: "ok seen", 2: "fail too late"} {
+		tries.Store(0)
+		got := outcomes(run(t, []bridge.Check{check("a", late(n))}, doctor.Options{Each: 20 * time.Millisecond}))
+		if got["a"] != want || tries.Load() != min(n+1, 2) {
+			t.Errorf("late %d times: %s after %d tries", n, got["a"], tries.Load())
+		}
+	}
+	tries.Store(0)
+	run(t, []bridge.Check{check("a", func(ctx context.Context) bridge.Result { tries.Add(1); return bad(ctx) })}, doctor.Options{})
+	if n := tries.Load(); n != 1 {
+		t.Errorf("another failure was tried %d times", n)
 	}
 }
 

@@ -123,6 +123,10 @@ func (s *Server) adminBots(r *request) answer {
 	defer s.mu.Unlock()
 	data := list{}
 	for _, b := range s.bots {
+		state := 1
+		if b.off {
+			state = 0
+		}
 		data = append(data, object{
 			{"id", b.id},
 			{"name", b.Name},
@@ -132,7 +136,7 @@ func (s *Server) adminBots(r *request) answer {
 			{"error_count", 0},
 			{"last_error_date", 0},
 			{"last_error_message", nil},
-			{"state", 1},
+			{"state", state},
 			{"features", int(b.Features)},
 		})
 	}

@@ -142,6 +142,7 @@ func (f Fault) after(a answer) answer {
 		a.header = a.header.Clone()
 		a.header.Set("Content-Type", "text/html; charset=UTF-8")
 		a.body = append([]byte("<br />\n<b>Warning</b>:  Undefined array key \"path\" in <b>/var/www/nextcloud/lib/base.php</b> on line <b>7</b><br />\n"), a.body...)
+	default:
 	}
 	return a
 }

@@ -27,6 +27,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -391,7 +392,8 @@ type Bot struct {
 type bot struct {
 	Bot
 
-	id int
+	id  int
+	off bool // it is told nothing, and nothing is taken from it
 }
 
 func (b *bot) hash() string { return sha1Hex(b.URL) }
@@ -451,6 +453,22 @@ func (s *Server) UninstallBot(url string) error {
 	return nil
 }
 
+// SetBotState does what occ talk:bot:state does: it switches a bot on or off,
+// and gives it other features unless these are 0. Its conversations stay.
+func (s *Server) SetBotState(id int, on bool, features Features) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.bot(id)
+	if b == nil {
+		return &OccError{1, "Bot could not be found by id: " + strconv.Itoa(id)}
+	}
+	b.off = !on
+	if features != 0 {
+		b.Features = features
+	}
+	return nil
+}
+
 // EnableBot enables a bot in a conversation and tells it. Nothing happens if
 // it was enabled before.
 func (s *Server) EnableBot(ctx context.Context, token string, id int) ([]Delivery, error) {
@@ -506,7 +524,7 @@ func (s *Server) bot(id int) *bot {
 func (s *Server) enabled(r *room) []*bot {
 	var bots []*bot
 	for _, id := range r.bots {
-		if b := s.bot(id); b != nil {
+		if b := s.bot(id); b != nil && !b.off {
 			bots = append(bots, b)
 		}
 	}

@@ -136,7 +136,14 @@ func (a answer) refusal() error {
 		e.Hint = bridge.Say("Set base_url to an address with https: base_url = %s", strconv.Quote("https://"+host+a.base.Path))
 	case a.status == http.StatusBadRequest && (a.isPage() || a.isUntrusted()):
 		e.Text = bridge.Say("Nextcloud does not answer to the name %s: it is not among its trusted domains", host)
-		e.Hint = bridge.Say("On the server, look at the list with: occ config:system:get trusted_domains. Then add the name with the next free number as N: occ config:system:set trusted_domains N --value=%s", host)
+		name := a.base.Hostname()
+		if strings.Contains(name, ":") {
+			name = "[" + name + "]"
+		}
+		e.Hint = bridge.Say("On the server, look at the list with: occ config:system:get trusted_domains. Then add the name with the next free number as N: occ config:system:set trusted_domains N --value=%s", name)
+		if name != host {
+			e.Hint = bridge.Say("On the server, look at the list with: occ config:system:get trusted_domains. Then add the name with the next free number as N: occ config:system:set trusted_domains N --value=%[1]s, or, to trust this port alone, --value=%[2]s", name, host)
+		}
 	case a.fromTalk():
 		e.Code = bridge.CodeRejected
 		e.Text = bridge.Say("%[1]s refused with status %[2]s", host, status)
@@ -205,7 +212,7 @@ func refusedBot(r bridge.Reply, a answer) error {
 	case status == http.StatusUnauthorized:
 		e.Code = bridge.CodeUnauthorized
 		e.Text = bridge.Say("Talk refused the signature of a reply to %s", r.Room.String())
-		e.Hint = bridge.Say("Sending has stopped, lest Nextcloud block this address. Check on the server, the likeliest first: 1. Is the bot enabled in this conversation? occ talk:bot:list shows its BOT-ID; enable it with: occ talk:bot:setup BOT-ID %s 2. Is it the secret that the bot was installed with? Store it again: perch secret set webhook_secret 3. Does the list show the feature response? If not, uninstall the bot and install it with -f webhook -f response. Then send what is waiting: perch retry", r.Room.Token)
+		e.Hint = bridge.Say("Sending has stopped, lest Nextcloud block this address. Check on the server, the likeliest first: 1. Is the bot enabled in this conversation? occ talk:bot:list shows its BOT-ID; enable it with: occ talk:bot:setup BOT-ID %s 2. Is it the secret that the bot was installed with? Store it again: perch secret set webhook_secret 3. Does the list show the bot switched on, with the feature response? If not: occ talk:bot:state -f webhook -f response BOT-ID 1. Then send what is waiting: perch retry", r.Room.Token)
 	case status == http.StatusNotFound && r.Reaction == "":
 		e.Text = bridge.Say("Talk knows no conversation %s in which the bot is enabled", r.Room.String())
 		e.Hint = bridge.Say("occ talk:bot:list shows the bot's BOT-ID; enable it with: occ talk:bot:setup BOT-ID %s", r.Room.Token)

@@ -27,6 +27,7 @@ type Doctor struct {
 	ConfigFile string // for fixes
 	SaveCAAs   string // file for a certificate that the system does not know
 	Address    string // URL of our webhook
+	Again      string // what a command that runs a check again ends with: " --room TOKEN", or nothing
 	Lookup     func(ctx context.Context, host string) ([]string, error)
 	Now        func() time.Time
 }
@@ -94,7 +95,7 @@ func (d Doctor) DNS(ctx context.Context) bridge.Result {
 			bridge.Say("is base_url in %[1]s the address at which you open Nextcloud? look the name up: nslookup %[2]s", d.ConfigFile, host))
 	}
 	return bridge.Failed(bridge.Say("the name %s could not be looked up: no name server answered", host), whyServer(),
-		bridge.Say("is this machine online? look the name up: nslookup %s", host))
+		bridge.Say("is this machine online? look the name up: nslookup %s", host)).InVain()
 }
 
 // TCP connects to the server.
@@ -125,7 +126,7 @@ func (d Doctor) TCP(ctx context.Context) bridge.Result {
 		return bridge.Failed(bridge.Say("%s refuses connections: nothing listens there", addr), whyServer(), fix)
 	case isNet && timeout.Timeout():
 		return bridge.Failed(bridge.Say("%[1]s did not answer within %[2]s", addr, stepTimeout.String()), whyServer(),
-			bridge.Say("is the server on, and does its firewall let this machine through? try: nc -vz %[1]s %[2]s", u.Hostname(), port))
+			bridge.Say("is the server on, and does its firewall let this machine through? try: nc -vz %[1]s %[2]s", u.Hostname(), port)).InVain()
 	default:
 		return bridge.Failed(bridge.Say("%s cannot be reached", addr), whyServer(), fix)
 	}
@@ -324,7 +325,7 @@ func (d Doctor) BotSecret(ctx context.Context, room bridge.Room, c Capabilities)
 	a, err := d.Client.do(ctx, d.signed(spreed+"/bot/"+room.Token+"/reaction/"+nobody, emoji, map[string]string{"reaction": emoji}))
 	if bridge.CodeOf(err) == bridge.CodeUnclear {
 		return bridge.Failed(bridge.Say("the server did not answer our signature in time"), whySecret(),
-			bridge.Say("is it busy? try again later: perch doctor --only bot-secret"))
+			bridge.Say("is it busy? try again later: perch doctor --only %s", "bot-secret"+d.Again))
 	}
 	if err != nil {
 		return bridge.FailedBy(err, whySecret())
@@ -340,7 +341,7 @@ func (d Doctor) BotSecret(ctx context.Context, room bridge.Room, c Capabilities)
 	case a.status == http.StatusTooManyRequests:
 		return bridge.Failed(bridge.Say("the server refuses this address, right signatures too (429)"),
 			bridge.Say("Nextcloud locks an address out after about ten wrong signatures. Whether the secret is right cannot be seen until that ends."),
-			bridge.Say("wait half an hour, or on the server: occ security:bruteforce:reset %s\nthen: perch doctor --only bot-secret", d.ownAddress(ctx)))
+			bridge.Say("wait half an hour, or on the server: occ security:bruteforce:reset %[1]s\nthen: perch doctor --only %[2]s", d.ownAddress(ctx), "bot-secret"+d.Again))
 	case a.status == http.StatusInternalServerError && !a.isPage():
 		return bridge.Failed(bridge.Say("the server took our signature, but has no conversation %s (500)", room.Token), whySecret(),
 			bridge.Say("take the last part of the conversation's address: perch doctor --room TOKEN"))
@@ -381,7 +382,11 @@ func (d Doctor) askFeatures(ctx context.Context, room bridge.Room) bridge.Result
 	if err != nil || data.Features == nil {
 		return bridge.Passed(bridge.Say("the server took our signature in %s (404 for a message that cannot exist)", room.String()))
 	}
-	if r, wrong := d.wrongFeatures(*data.Features); wrong {
+	number := "BOT-ID"
+	if entry, err := d.ownBot(ctx); err == nil && entry != nil {
+		number = strconv.Itoa(entry.ID)
+	}
+	if r, wrong := d.wrongFeatures(number, *data.Features); wrong {
 		return r
 	}
 	return bridge.Passed(bridge.Say("the server took our signature in %[1]s; features: %[2]s", room.String(), data.Features.String()))
@@ -418,14 +423,21 @@ func (d Doctor) refusedSecret(ctx context.Context, room bridge.Room) bridge.Resu
 	number := "BOT-ID"
 	if entry, err := d.ownBot(ctx); err == nil && entry != nil {
 		number = strconv.Itoa(entry.ID)
+		refused := bridge.Say("the server refused our signature in %s (401)", room.String())
+		if entry.State == 0 {
+			return bridge.Failed(refused, bridge.Say("Bot %[1]s, %[2]s, is switched off on the server.", number, entry.Name), switchOn(number, entry.Features))
+		}
+		if r, wrong := d.wrongFeatures(number, entry.Features); wrong {
+			return r
+		}
 	} else if bots, err := d.Client.RoomBots(ctx, room.Token); err == nil && len(bots) == 1 {
 		number = strconv.Itoa(bots[0].ID)
 	}
 	return bridge.Failed(
 		bridge.Say("the server refused our signature in %s (401)", room.String()),
-		bridge.Say("Most likely the bot is not enabled in this conversation; else it was installed with another secret; else without the feature response. The doctor tries once, since Nextcloud locks an address out after about ten."),
-		bridge.Say("1. enable it: occ talk:bot:setup %[1]s %[2]s\n   (or in Talk: Conversation settings, Bots, Enable; occ talk:bot:list shows BOT-ID)\n2. give Perch the secret that the bot was installed with: perch secret set webhook_secret\n3. install it again with response: occ talk:bot:uninstall --url=%[3]s\n   then what this prints: perch occ\nthen: perch doctor --only bot-secret --room %[2]s && perch retry",
-			number, room.Token, shellQuote(d.Address)))
+		bridge.Say("Most likely the bot is not enabled in this conversation; else it is switched off on the server, or has not the feature response; else it was installed with another secret. The doctor tries once, since Nextcloud locks an address out after about ten."),
+		bridge.Say("1. enable it: occ talk:bot:setup %[1]s %[2]s\n   (or in Talk: Conversation settings, Bots, Enable; occ talk:bot:list shows BOT-ID)\n2. switch it on, with its features: occ talk:bot:state -f webhook -f response %[1]s 1\n3. give Perch the secret that the bot was installed with: perch secret set webhook_secret\nthen: perch doctor --only bot-secret --room %[2]s && perch retry",
+			number, room.Token))
 }
 
 // shellQuote returns s as one word of a POSIX shell.
@@ -545,18 +557,29 @@ func reinstall(old string) bridge.Text {
 	return bridge.Say("on the server: occ talk:bot:uninstall --url=%s\nthen what this prints: perch occ", shellQuote(old))
 }
 
-// wrongFeatures returns the result for features with which the bot does not work.
-func (d Doctor) wrongFeatures(f Features) (bridge.Result, bool) {
+// switchOn returns the fix that switches a bot on and gives it the features that
+// it needs beside those it has. Its id and its conversations stay.
+func switchOn(number string, f Features) bridge.Text {
+	flags := "-f webhook -f response"
+	if f&FeatureReaction != 0 {
+		flags += " -f reaction"
+	}
+	return bridge.Say("on the server: occ talk:bot:state %[1]s %[2]s 1", flags, number)
+}
+
+// wrongFeatures returns the result for features with which the bot of that
+// number does not work.
+func (d Doctor) wrongFeatures(number string, f Features) (bridge.Result, bool) {
 	switch {
 	case f&FeatureEvent != 0:
 		return bridge.Failed(bridge.Say("the bot has the feature event (%s)", f.String()),
-			bridge.Say("A bot with event is an app on the server: Talk sends it no webhooks, even if it has the feature webhook too."), reinstall(d.Address)), true
+			bridge.Say("A bot with event is an app on the server: Talk sends it no webhooks, even if it has the feature webhook too."), switchOn(number, f)), true
 	case f&FeatureWebhook == 0:
 		return bridge.Failed(bridge.Say("the bot lacks the feature webhook (%s)", f.String()),
-			bridge.Say("Without it Talk sends it no messages."), reinstall(d.Address)), true
+			bridge.Say("Without it Talk sends it no messages."), switchOn(number, f)), true
 	case f&FeatureResponse == 0 && d.Client.options.ReplyAs == ReplyAsBot:
 		return bridge.Failed(bridge.Say("the bot lacks the feature response (%s)", f.String()),
-			bridge.Say("Without it Talk refuses its replies with 401, as if the secret were wrong."), reinstall(d.Address)), true
+			bridge.Say("Without it Talk refuses its replies with 401, as if the secret were wrong."), switchOn(number, f)), true
 	}
 	return bridge.Result{}, false
 }
@@ -604,15 +627,15 @@ func (d Doctor) BotEntry(ctx context.Context, who bridge.Actor, installed string
 	}
 	if own.State == 0 {
 		return own.ID, bridge.Failed(bridge.Say("bot %[1]s, %[2]s, is switched off", strconv.Itoa(own.ID), own.Name), why,
-			bridge.Say("on the server: occ talk:bot:state %s 1", strconv.Itoa(own.ID)))
+			switchOn(strconv.Itoa(own.ID), own.Features))
 	}
-	if r, wrong := d.wrongFeatures(own.Features); wrong {
+	if r, wrong := d.wrongFeatures(strconv.Itoa(own.ID), own.Features); wrong {
 		return own.ID, r
 	}
 	if own.ErrorCount > 0 {
 		return own.ID, bridge.Warned(
 			bridge.Say("bot %[1]s, %[2]s: %[3]s webhooks failed, the last with: %[4]s", strconv.Itoa(own.ID), own.Name, strconv.Itoa(own.ErrorCount), own.LastError), why,
-			bridge.Say("see what stands in the way: perch doctor --only public-url"))
+			bridge.Say("see what stands in the way: perch doctor --only %s", "public-url"+d.Again))
 	}
 	return own.ID, bridge.Passed(bridge.Say("bot %[1]s, %[2]s, features: %[3]s", strconv.Itoa(own.ID), own.Name, own.Features.String()))
 }

@@ -64,8 +64,8 @@ func TestBotSecretNamesThreeCauses(t *testing.T) {
 	fix := d.BotSecret(t.Context(), kitchen(), talk.Capabilities{}).Fix.String()
 	at := 0
 	for _, part := range []string{
-		"1. ", "occ talk:bot:setup BOT-ID knzaftd5", "2. ", "perch secret set webhook_secret", "3. ",
-		"occ talk:bot:uninstall --url='https://perch.example.com/nextcloud-talk'", "perch retry",
+		"1. ", "occ talk:bot:setup BOT-ID knzaftd5", "2. ", "occ talk:bot:state -f webhook -f response BOT-ID 1", "3. ",
+		"perch secret set webhook_secret", "perch doctor --only bot-secret --room knzaftd5", "perch retry",
 	} {
 		i := strings.Index(fix[at:], part)
 		if i < 0 {

@@ -136,8 +136,15 @@ func (a answer) challenge(title string) (name string, ok bool) {
 	}
 	body := bytes.ToLower(a.body[:min(len(a.body), 64<<10)])
 	for _, known := range []struct{ mark, name string }{
-		{"techaro.lol/", "Anubis"}, {"/.within.website/x/cmd/anubis", "Anubis"}, {"cf-chl-", "Cloudflare"}, {"_cf_chl_opt", "Cloudflare"},
-		{"ddos-guard", "DDoS-Guard"}, {"sucuri", "Sucuri"}, {"incapsula", "Imperva"}, {"crowdsec", "CrowdSec"}, {"bunkerweb", "BunkerWeb"},
+		{"techaro.lol/", "Anubis"},
+		{"/.within.website/x/cmd/anubis", "Anubis"},
+		{"cf-chl-", "Cloudflare"},
+		{"_cf_chl_opt", "Cloudflare"},
+		{"ddos-guard", "DDoS-Guard"},
+		{"sucuri", "Sucuri"},
+		{"incapsula", "Imperva"},
+		{"crowdsec", "CrowdSec"},
+		{"bunkerweb", "BunkerWeb"},
 	} {
 		if bytes.Contains(body, []byte(known.mark)) {
 			return known.name, true

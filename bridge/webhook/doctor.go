@@ -182,7 +182,7 @@ func (a PublicAddress) unreached(u *url.URL, err error) bridge.Result {
 			bridge.Say("start what stands before Perch there (tunnel, proxy, port forwarding), and let it lead to http://%s", a.Listen))
 	case isNet && timeout.Timeout():
 		return failed(bridge.Say("too slow: no answer within %s, which is as long as Talk waits", a.Patience.String()),
-			bridge.Say("does a firewall or router let it through to http://%[1]s? Some routers do not let a machine reach itself from inside; try from outside: curl -i -X POST %[2]s", a.Listen, a.URL))
+			bridge.Say("does a firewall or router let it through to http://%[1]s? Some routers do not let a machine reach itself from inside; try from outside: curl -i -X POST %[2]s", a.Listen, a.URL)).InVain()
 	case strings.Contains(err.Error(), "tls: first record") || strings.Contains(err.Error(), "server gave HTTP response"):
 		return failed(bridge.Say("TLS: %s does not speak https", u.Host),
 			a.set("http://"+u.Host))
