@@ -4,7 +4,6 @@ LINT  := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZ  ?= 10s
 SHELL := /bin/bash -o pipefail
 
-FYNE  := go run fyne.io/tools/cmd/fyne@v1.7.4
 VERSION = $(shell assets/packaging/version)
 LDFLAGS = -s -w -X perch/bridge/cli.version=$(VERSION)
 BUILD = go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
@@ -12,10 +11,10 @@ BUILD = go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 # What Perch without a window is released for; ARM is ARMv6 and ARMv7.
 PLATFORMS := linux/amd64 linux/arm64 linux/arm linux/riscv64 freebsd/amd64 windows/amd64 darwin/arm64
 
-.PHONY: help run demo build headless package test race check fuzz bench golden screenshots deps modules
+.PHONY: help run demo build headless release test test-packages race check licences outdated fuzz bench golden screenshots deps modules
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Open the window; without a display, run the bot, or a practice conversation if it is not set up
 	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname -s)" = Darwin ]; then $(MAKE) -s build && exec ./perch; \
@@ -31,13 +30,11 @@ build: deps modules ## Build perch with its window
 headless: modules ## Build perch without a window: one static file, for a server
 	@CGO_ENABLED=0 $(BUILD) -tags headless -o perch .
 
-package: build ## Build the packages for Linux (with an entry in the menu) and Windows, into dist/
-	@command -v x86_64-w64-mingw32-gcc >/dev/null || { echo "Please install mingw-w64 (Debian: apt-get install mingw-w64)" >&2; exit 1; }
-	@mkdir -p dist
-	@cp FyneApp.toml dist/ # the packager counts its builds in it
-	$(FYNE) package --target linux --executable ./perch && mv Perch.tar.xz dist/perch-linux.tar.xz
-	@mv dist/FyneApp.toml .
-	CGO_ENABLED=1 GOOS=windows CC=x86_64-w64-mingw32-gcc go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -H=windowsgui' -tags migrated_fynedo -o dist/perch.exe .
+release: build ## Build what is released into dist/: packages, archives, an image, an installer
+	@go run ./assets/packaging release --version '$(VERSION)' --window ./perch $(PLATFORMS)
+
+test-packages: ## Install, run, upgrade and remove the package in a scratch folder; lint what it has in it
+	go test -tags package -count 1 -timeout 20m ./assets/packaging
 
 test: deps modules ## Run every test, with the race detector
 	go test -race -timeout 20m ./...
@@ -45,13 +42,20 @@ test: deps modules ## Run every test, with the race detector
 race: deps modules ## Run every test with the race detector, ten times
 	go test -race -count 10 -timeout 60m ./...
 
-check: deps modules ## Check format, vet, lint, and that every platform compiles
+check: deps modules ## Check format, vet, lint, licences, and that every platform compiles
 	@echo "Building the pinned linter, if it is not there yet"
 	@$(LINT) fmt --diff
 	@go vet ./...
 	@$(LINT) run
 	@echo "Checking the types for $(PLATFORMS)"
 	@go run ./assets/packaging platforms $(PLATFORMS)
+	@go run ./assets/packaging licences $(PLATFORMS)
+
+licences: modules ## Write THIRD_PARTY_LICENSES, after a library came or went
+	@go run ./assets/packaging licences --write $(PLATFORMS)
+
+outdated: ## List the libraries that have a newer version
+	@go list -m -u -f '{{if and .Update (not .Indirect)}}{{.Path}} {{.Version}} -> {{.Update.Version}}{{end}}' all
 
 fuzz: modules ## Fuzz every parser for FUZZ=10s each
 	@set -e; for dir in $$(go list -f '{{.Dir}}' ./...); do \

@@ -19,20 +19,22 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"platforms", "GOOS/GOARCH…", platforms},
+		{"licences", "[--write] GOOS/GOARCH…", licences},
+		{"release", "--version VERSION [--window FILE] GOOS/GOARCH…", releaseFor},
 	}
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	if err := dispatch(ctx, os.Args[1:]); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, err)
 		stop()
 		os.Exit(1) //nolint:gocritic // stop was called.
 	}
 }
 
-func run(ctx context.Context, args []string) error {
+func dispatch(ctx context.Context, args []string) error {
 	var usage []string
 	for _, c := range commands() {
 		if len(args) > 0 && args[0] == c.name {

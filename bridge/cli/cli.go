@@ -94,6 +94,12 @@ func Main(ctx context.Context, args []string, env Env) int {
 	return exitFailure
 }
 
+// Command returns the command line, for manual pages and completions to be made
+// of. It cannot be executed.
+func Command() *cobra.Command {
+	return newRoot(Env{Getenv: func(string) string { return "" }, Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: io.Discard})
+}
+
 // say returns a text in the language of the person.
 func (env Env) say(t bridge.Text) string { return t.In(env.translate) }
 
