@@ -82,6 +82,7 @@ func (s *session) accountRooms(ctx context.Context) bridge.Result {
 
 // poll says how soon a message is seen, and what went wrong last.
 func (s *session) poll(ctx context.Context) bridge.Result {
+	s.listed = max(s.listed, time.Millisecond)
 	delay := receive.Delay(s.listed)
 	seen := bridge.Say("a list takes %[1]s, so a message is seen within %[2]s; at rest that is %[3]s requests a minute",
 		s.listed.Round(time.Millisecond).String(), delay.Round(100*time.Millisecond).String(), strconv.Itoa(int(time.Minute/delay)))

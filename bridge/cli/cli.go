@@ -153,7 +153,7 @@ Talk sends, keeps them safe, lets a handler answer, and posts the replies.
 On a desktop, perch alone opens its window. Everything else is a command:
 
 New here? See it work, without a server:   perch demo
-Then connect your own:                     perch config init https://cloud.example.com --allow YOU
+Then connect your own:                     perch setup
 
 A command ends with 0 when it did what was asked, 1 when it could not, and 2
 when it did not understand. These environment variables count:
@@ -176,7 +176,7 @@ when it did not understand. These environment variables count:
 	root.Flags().BoolVar(&hidden, "hidden", false, "show only the tray icon, if there is a tray")
 	root.AddGroup(&cobra.Group{ID: setUp, Title: "Set it up:"}, &cobra.Group{ID: use, Title: "Use it:"})
 	root.AddCommand(
-		newConfig(env), newSecret(env), newOcc(env),
+		newSetup(env), newConfig(env), newSecret(env), newOcc(env),
 		newGUI(env), newRun(env), newDemo(env), newSend(env), newRetry(env), newLog(env),
 		newDoctor(env), newChannel(env),
 		newVersion(env), newCompletion(env),

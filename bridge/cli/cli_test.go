@@ -112,6 +112,8 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"say":        {"WHO TEXT: posts in $ROOM and prints the reply", 2, say},
 		"post":       {"WHO TEXT: posts in $ROOM", 2, post},
 		"transcript": {": prints what stands in $ROOM", 0, transcript},
+		"grant":      {"USER: waits for a log-in and grants it, as in a browser; the user is a new one in $ROOM", 1, grant},
+		"token":      {"FILE: PERCH_APP_TOKEN is what is in the file, as a service has it", 1, loadToken},
 		"fault":      {"[KIND ENDPOINT TIMES]: makes the Talk server fail, or well again; a delay is of 1 s", 0, fault},
 		"webhook":    {"ROOM USER TEXT: posts a message to $ADDR, signed with $SECRET, and prints the status; TEXT can have escapes as in Go", 3, postWebhook},
 		"get":        {"PATH: gets a page of $ADDR and prints its status and text", 1, get},
@@ -336,6 +338,27 @@ func enable(w *world, ts *testscript.TestScript, _ []string) {
 	if len(deliveries) != 1 || !deliveries[0].OK() {
 		ts.Fatalf("deliveries %v", deliveries)
 	}
+}
+
+func grant(w *world, ts *testscript.TestScript, args []string) {
+	server, ctx := w.talk(ts)
+	for {
+		changed := server.Changed()
+		if server.GrantLogin(args[0]) == 1 {
+			break
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			ts.Fatalf("no log-in waits")
+		}
+	}
+	_, err := server.AddParticipant(ctx, ts.Getenv("ROOM"), "alice", args[0])
+	ts.Check(err)
+}
+
+func loadToken(_ *world, ts *testscript.TestScript, args []string) {
+	ts.Setenv("PERCH_APP_TOKEN", ts.ReadFile(args[0]))
 }
 
 func say(w *world, ts *testscript.TestScript, args []string) {
