@@ -479,8 +479,12 @@ func TestServerTroubles(t *testing.T) {
 		})
 	}
 	for _, fault := range []practice.Fault{
-		{Kind: practice.FaultDropAnswer}, {Kind: practice.FaultTimeout}, {Kind: practice.FaultTimeout, Status: 502}, {Kind: practice.FaultTimeout, Status: 524},
-		{Kind: practice.FaultTimeout, Status: 500}, {Kind: practice.FaultWarning},
+		{Kind: practice.FaultDropAnswer},
+		{Kind: practice.FaultTimeout},
+		{Kind: practice.FaultTimeout, Status: 502},
+		{Kind: practice.FaultTimeout, Status: 524},
+		{Kind: practice.FaultTimeout, Status: 500},
+		{Kind: practice.FaultWarning},
 	} {
 		t.Run("posted under "+string(fault.Kind)+strconv.Itoa(fault.Status), func(t *testing.T) {
 			w := newWorld(t, practice.Options{})

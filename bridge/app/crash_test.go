@@ -96,7 +96,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	for c := range rooms {
 		room := server.AddRoom(fmt.Sprintf("Room %d", c), "alice")
 		clients.Go(func() {
-			for i := 0; i < 900; i++ { // the server keeps 1000 entries a room
+			for i := range 900 { // the server keeps 1000 entries a room
 				select {
 				case <-running():
 				case <-posting.Done():

@@ -19,15 +19,15 @@ const Patience = 2 * time.Minute
 
 // NeedPrograms skips the test if a program is not installed that .ci/deps
 // installs. Where everything must be tested (CI is set), it fails the test.
-func NeedPrograms(t testing.TB, programs ...string) {
-	t.Helper()
+func NeedPrograms(tb testing.TB, programs ...string) {
+	tb.Helper()
 	for _, program := range programs {
 		missing, err := Missing(program)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if missing {
-			t.Skipf("%s is not installed; make deps installs it", program)
+			tb.Skipf("%s is not installed; make deps installs it", program)
 		}
 	}
 }
