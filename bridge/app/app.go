@@ -270,7 +270,7 @@ func (a *App) serve(l *listener) {
 		return
 	}
 	o := webhook.Options{
-		Source:   receivers{a, noter{a, &pipeline.Intake{Journal: a.journal, Sink: a.Bus}}},
+		Source:   a.receivers(),
 		Instance: a.instance,
 		Sink:     a.Bus,
 		Log:      a.log,

@@ -25,9 +25,11 @@ import (
 	"perch/bridge/app"
 	"perch/bridge/config"
 	"perch/bridge/eventlog"
+	"perch/bridge/journal"
 	"perch/bridge/practice"
 	"perch/bridge/secret"
 	"perch/bridge/testenv"
+	hook "perch/bridge/webhook"
 )
 
 const key = "0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -717,5 +719,43 @@ func TestOpenThatFailsLeavesNoSubscription(t *testing.T) {
 		if n := reflect.ValueOf(bus).Elem().FieldByName("subs").Len(); n != 0 {
 			t.Errorf("%s: %d subscriptions are left", name, n)
 		}
+	}
+}
+
+// A message goes by the settings that were in force when its webhook came, in all
+// that is decided about it, whatever changes meanwhile.
+func TestOneSettingsValuePerMessage(t *testing.T) {
+	w := newWorld(t, practice.Options{}, func(c *config.Config) { c.Webhook.PublicURL = "https://old.example.com" })
+	accept := func(r hook.Receiver, id int) bridge.MessageState {
+		t.Helper()
+		body := fmt.Appendf(nil, `{"type":"Create","actor":{"type":"Person","id":"users\/alice","name":"alice"},`+
+			`"object":{"type":"Note","id":"%d","name":"message","content":"{\"message\":\"hello\",\"parameters\":[]}","mediaType":"text\/markdown"},`+
+			`"target":{"type":"Collection","id":"%s","name":"Kitchen"}}`, id, w.room)
+		m, err := r.Decode(hook.Request{Random: "nonce" + strconv.Itoa(id), Backend: w.server.URL(), ReceivedAt: time.Now(), Body: body})
+		check(t, err)
+		check(t, r.Accept(t.Context(), m))
+		records, err := w.app.Journal().Messages(t.Context(), journal.Filter{Limit: 1})
+		check(t, err)
+		if len(records) != 1 || records[0].Message.Key.ID != strconv.Itoa(id) {
+			t.Fatalf("the journal has %v", records)
+		}
+		return records[0].State
+	}
+	installed := func() string {
+		t.Helper()
+		n, err := app.ReadNotes(t.Context(), w.app.Journal())
+		check(t, err)
+		return n.Installed
+	}
+	before := w.app.Receiver()
+	w.cfg.Talk.AllowedUsers, w.cfg.Webhook.PublicURL = []string{"bob"}, "https://new.example.com"
+	w.save()
+	w.await("settings were read again")
+
+	if state := accept(before, 1001); state == bridge.MessageNotAllowed || installed() != "https://old.example.com/nextcloud-talk" {
+		t.Errorf("by the settings before: %s, at %s", state, installed())
+	}
+	if state := accept(w.app.Receiver(), 1002); state != bridge.MessageNotAllowed || installed() != "https://new.example.com/nextcloud-talk" {
+		t.Errorf("by the settings now: %s, at %s", state, installed())
 	}
 }

@@ -30,7 +30,7 @@ func (a *App) Facts() Facts {
 	}
 	f := Facts{
 		Config: current.config, HasSecret: !current.secret.IsZero(), HasAppToken: !current.appToken.IsZero(), SecretErr: current.secretErr,
-		Local: local, Address: a.address(), Tunnel: a.tunnelState(),
+		Local: local, Address: a.addressWith(current), Tunnel: a.tunnelStateWith(current),
 	}
 	if server := a.server.Load(); server != nil {
 		f.Nextcloud, f.Talk, f.ServerErr = server.caps.ServerVersion, server.caps.TalkVersion, server.err

@@ -39,22 +39,23 @@ type notes struct {
 	last map[string]string
 }
 
-// noter is an Intake that notes where accepted webhooks come from, at which
-// address, and when the bot was enabled and disabled.
+// noter accepts webhooks, and notes where they come from, at which address, and
+// when the bot was enabled and disabled.
 type noter struct {
 	app    *App
 	intake *pipeline.Intake
 }
 
-// Accept is pipeline.Intake.Accept with those notes.
-func (n noter) Accept(ctx context.Context, p pipeline.Policy, m bridge.Message) error {
-	if _, _, err := n.intake.Accept(ctx, p, m); err != nil {
+// Accept is pipeline.Intake.Accept with those notes. All of it goes by the same
+// settings.
+func (n noter) Accept(ctx context.Context, s *settings, m bridge.Message) error {
+	if _, _, err := n.intake.Accept(ctx, s, m); err != nil {
 		return err
 	}
 	if m.Nonce == "" { // it was not signed, and can come from anybody
 		return nil
 	}
-	if address := n.app.address(); address != "" {
+	if address := n.app.addressWith(s); address != "" {
 		n.app.note(ctx, noteInstalled, address)
 	}
 	if m.Backend != "" {

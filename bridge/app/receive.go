@@ -5,6 +5,7 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/config"
+	"perch/bridge/pipeline"
 	"perch/bridge/talk"
 	"perch/bridge/webhook"
 )
@@ -13,6 +14,10 @@ import (
 type receivers struct {
 	app   *App
 	noter noter
+}
+
+func (a *App) receivers() receivers {
+	return receivers{a, noter{a, &pipeline.Intake{Journal: a.journal, Sink: a.Bus}}}
 }
 
 // Current implements webhook.Source.

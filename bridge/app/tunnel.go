@@ -277,22 +277,26 @@ func (a *App) noteMove(ctx context.Context) {
 }
 
 // tunnelState says how the tunnel is; zero if there is to be none.
-func (a *App) tunnelState() bridge.TunnelState {
+func (a *App) tunnelState() bridge.TunnelState { return a.tunnelStateWith(a.current.Load()) }
+
+func (a *App) tunnelStateWith(s *settings) bridge.TunnelState {
 	seen := a.tunnelSeen.Load()
-	if seen == nil || a.current.Load().config.Tunnel.Mode == config.TunnelOff {
+	if seen == nil || s.config.Tunnel.Mode == config.TunnelOff {
 		return bridge.TunnelState{}
 	}
-	s := *seen
+	now := *seen
 	if t := a.tunnel.Load(); t != nil {
-		s.Connections, s.RetryAt = t.State().Connections, t.State().RetryAt
+		now.Connections, now.RetryAt = t.State().Connections, t.State().RetryAt
 	}
-	return s
+	return now
 }
 
 // address returns the URL at which Nextcloud is to reach the webhook; empty if
 // it is not known.
-func (a *App) address() string {
-	return Address(a.current.Load().config, a.Addr(), a.tunnelState().Address)
+func (a *App) address() string { return a.addressWith(a.current.Load()) }
+
+func (a *App) addressWith(s *settings) string {
+	return Address(s.config, a.Addr(), a.tunnelStateWith(s).Address)
 }
 
 // woke makes sure of every connection, after the computer slept or its network
