@@ -43,6 +43,23 @@ func errTooLarge(cause error) error {
 	}
 }
 
+func errTooSlow(cause error) error {
+	return &bridge.Error{
+		Code:  bridge.CodeThrottled,
+		Text:  bridge.Say("A webhook came too slowly and was cut off"),
+		Hint:  bridge.Say("If it was your server's, look at the network, proxy or tunnel in between."),
+		Cause: cause,
+	}
+}
+
+func errCrowd(cause error) error {
+	return &bridge.Error{
+		Code:  bridge.CodeUnavailable,
+		Text:  bridge.Say("A webhook was refused: too many large ones came at once"),
+		Cause: cause,
+	}
+}
+
 func errIncomplete(cause error) error {
 	return &bridge.Error{
 		Code:  bridge.CodeInvalid,

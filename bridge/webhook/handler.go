@@ -8,11 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"perch/bridge"
 )
@@ -27,11 +26,8 @@ const (
 const (
 	// maxBody bounds one body. The largest that Talk was seen to send is 896 KB.
 	maxBody = 2 << 20
-	// maxUnverified bounds the bytes of all bodies that are held before their
-	// signature was checked; half of it is for bodies of up to smallBody, as
-	// nearly all are, so that large ones cannot keep those out.
-	maxUnverified = 32 << 20
-	smallBody     = 64 << 10
+	// firstRead is what is held of a body before any of it came.
+	firstRead = 4 << 10
 	// acceptTimeout bounds how long a verified message may take to become
 	// durable. Talk itself gives up after 5 s.
 	acceptTimeout = 10 * time.Second
@@ -82,18 +78,16 @@ type Options struct {
 
 // Server takes webhooks.
 type Server struct {
-	options      Options
-	small, large *semaphore.Weighted // of the unverified bytes
-	failures     *limiter
-	refused      tally
+	options  Options
+	gate     gate
+	failures *limiter
+	refused  tally
 }
 
 // New returns a Server. Serve lets it answer requests.
 func New(o Options) *Server {
 	return &Server{
 		options:  o,
-		small:    semaphore.NewWeighted(maxUnverified / 2),
-		large:    semaphore.NewWeighted(maxUnverified / 2),
 		failures: newLimiter(),
 		refused:  tally{sink: o.Sink},
 	}
@@ -102,7 +96,7 @@ func New(o Options) *Server {
 // ServeHTTP answers the webhook's path and GET /healthz.
 //
 // A webhook is answered with 200 when the receiver has accepted it, and with 400, 401,
-// 404, 405, 413, 429 or 503 else. Talk takes all but 200 for a failure, and
+// 404, 405, 408, 413, 429 or 503 else. Talk takes all but 200 for a failure, and
 // never sends again.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	receiver := s.options.Source.Current()
@@ -160,14 +154,14 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, receiver Receiv
 		}
 	}
 
-	release, err := s.reserve(r)
-	if err != nil {
-		s.refuseBody(w, r, err)
-		return
-	}
-	req.Body, err = readBody(w, r)
+	c, leave := s.gate.enter(r, remoteAddr(r))
+	defer leave()
+	var err error
+	req.Body, err = s.readBody(w, r, c)
 	valid := err == nil && (!settings.RequireSignature || receiver.Verify(req.Random, req.Body, signature))
-	release()
+	if valid {
+		s.gate.prove(c)
+	}
 	switch {
 	case err != nil:
 		s.refuseBody(w, r, err)
@@ -194,50 +188,44 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, receiver Receiv
 	w.WriteHeader(http.StatusOK)
 }
 
-// reserve waits for room for the body among the unverified bytes. release
-// gives it back.
-func (s *Server) reserve(r *http.Request) (release func(), err error) {
-	size, share := r.ContentLength, s.large
-	switch {
-	case size > maxBody:
+// readBody reads a body as it comes, and takes memory for what came, not for what
+// was announced. It ends what comes too slowly.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, c *client) ([]byte, error) {
+	size := maxBody + 1 // to see that it is larger
+	if r.ContentLength > maxBody {
 		return nil, errTooLarge(nil)
-	case size < 0:
-		size = maxBody
-	case size <= smallBody:
-		share = s.small
 	}
-	release = func() { share.Release(size) }
-	if share.TryAcquire(size) {
-		return release, nil
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
-	defer cancel()
-	if err := share.Acquire(ctx, size); err != nil {
-		return nil, &bridge.Error{
-			Code:  bridge.CodeUnavailable,
-			Text:  bridge.Say("A webhook was refused: too many large ones came at once"),
-			Cause: err,
-		}
-	}
-	return release, nil
-}
-
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	limited := http.MaxBytesReader(w, r.Body, maxBody)
 	if r.ContentLength >= 0 {
-		body := make([]byte, r.ContentLength)
-		if _, err := io.ReadFull(limited, body); err != nil {
+		size = int(r.ContentLength)
+	}
+	began, conn := time.Now(), http.NewResponseController(w)
+	var body []byte
+	for len(body) < size {
+		if len(body) == cap(body) {
+			next := min(max(2*cap(body), firstRead), size)
+			if err := s.gate.hold(r.Context(), c, int64(next-cap(body))); err != nil {
+				return nil, err
+			}
+			body = append(make([]byte, 0, next), body...)
+		}
+		pace := minRateGrace + time.Duration(len(body))*time.Second/minRate
+		_ = conn.SetReadDeadline(began.Add(min(pace, maxRequestTime)))
+		n, err := r.Body.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case err == nil, len(body) == size:
+		case errors.Is(err, io.EOF) && r.ContentLength < 0:
+			size = len(body)
+		case errors.Is(err, os.ErrDeadlineExceeded), s.gate.cutOff(c):
+			return nil, errTooSlow(err)
+		default:
 			return nil, errIncomplete(err)
 		}
-		return body, nil
 	}
-	body, err := io.ReadAll(limited)
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, errTooLarge(err)
+	if len(body) > maxBody {
+		return nil, errTooLarge(nil)
 	}
-	if err != nil {
-		return nil, errIncomplete(err)
-	}
+	_ = conn.SetReadDeadline(time.Now().Add(maxRequestTime))
 	return body, nil
 }
 
@@ -260,6 +248,8 @@ func (s *Server) refuseBody(w http.ResponseWriter, r *http.Request, err error) {
 	switch bridge.CodeOf(err) {
 	case bridge.CodeRejected:
 		kind, status = noiseLarge, http.StatusRequestEntityTooLarge
+	case bridge.CodeThrottled:
+		kind, status = noiseSlow, http.StatusRequestTimeout
 	case bridge.CodeUnavailable:
 		kind, status = noiseCrowd, http.StatusServiceUnavailable
 	default:

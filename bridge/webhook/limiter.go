@@ -33,9 +33,7 @@ func newLimiter() *limiter {
 // fail notes a failure. It returns 0, or, when the address has used up its
 // failures, how long until it may fail again.
 func (l *limiter) fail(from netip.Addr, now time.Time) (wait time.Duration) {
-	if from.Is6() { // whoever has one address of a /64 has them all
-		from = netip.PrefixFrom(from, 64).Masked().Addr()
-	}
+	from = network(from)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f := l.addresses[from]
@@ -75,15 +73,7 @@ func (l *limiter) forget(now time.Time) {
 // remoteAddr returns the address that a request comes from. A proxy on this
 // machine is believed what it says of its client; anybody else is not.
 func remoteAddr(r *http.Request) netip.Addr {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.IPv6Unspecified()
-	}
-	addr = addr.Unmap()
+	addr := addrOf(r.RemoteAddr)
 	if !addr.IsLoopback() {
 		return addr
 	}
@@ -95,6 +85,28 @@ func remoteAddr(r *http.Request) netip.Addr {
 	}
 	if client, err := netip.ParseAddr(strings.TrimSpace(forwarded)); err == nil {
 		return client.Unmap().WithZone("")
+	}
+	return addr
+}
+
+// addrOf returns the address of host:port; the unspecified one if it is none.
+func addrOf(hostPort string) netip.Addr {
+	host, _, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		host = hostPort
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.IPv6Unspecified()
+	}
+	return addr.Unmap().WithZone("")
+}
+
+// network returns what stands for everybody who can be at an address: whoever
+// has one address of a /64 has them all.
+func network(addr netip.Addr) netip.Addr {
+	if addr.Is6() {
+		return netip.PrefixFrom(addr, 64).Masked().Addr()
 	}
 	return addr
 }

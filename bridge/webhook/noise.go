@@ -26,6 +26,7 @@ const (
 	noisePersists  noise = "with a wrong signature, from an address with too many"
 	noiseLarge     noise = "too large"
 	noiseCutShort  noise = "did not arrive whole"
+	noiseSlow      noise = "too slow"
 	noiseCrowd     noise = "too many at once"
 	noisePath      noise = "to another path"
 	noiseMisled    noise = "signed, to another path"

@@ -1,7 +1,6 @@
 package webhook_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -17,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -353,67 +351,6 @@ func TestForeignAddress(t *testing.T) {
 	_, err := webhook.Listen(t.Context(), "192.0.2.1:0")
 	if bridge.CodeOf(err) != bridge.CodeConflict || !strings.Contains(err.Error(), "does not have that address") {
 		t.Errorf("Listen: %v", err)
-	}
-}
-
-// Large bodies that never end wait for one another, and keep nobody else out.
-func TestLargeBodiesDoNotKeepSmallOnesOut(t *testing.T) {
-	f := newFixture()
-	addr, stop := serve(t, f.handler)
-	defer stop()
-	var conns []net.Conn
-	for range 8 { // together all of their share
-		conn, err := net.Dial("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		_, err = fmt.Fprintf(conn, "POST /nextcloud-talk HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s: x\r\n%s: x\r\nExpect: 100-continue\r\n\r\n",
-			2<<20, webhook.HeaderRandom, webhook.HeaderSignature)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conns = append(conns, conn)
-	}
-	for _, conn := range conns { // the server asks for the body when there is room for it
-		line := make([]byte, len("HTTP/1.1 100 Continue"))
-		if _, err := io.ReadFull(conn, line); err != nil || string(line) != "HTTP/1.1 100 Continue" {
-			t.Fatalf("%q %v", line, err)
-		}
-	}
-	large := strings.Repeat(" ", 1<<20) + body
-	if w := f.do(request(large)); w.Code != http.StatusServiceUnavailable {
-		t.Errorf("one more large body is answered %d, want 503", w.Code)
-	}
-	if w := f.do(request(body)); w.Code != http.StatusOK {
-		t.Errorf("a small body is answered %d, want 200", w.Code)
-	}
-	for _, conn := range conns {
-		_ = conn.Close()
-	}
-	if w := f.do(request(large)); w.Code != http.StatusOK {
-		t.Errorf("after they have gone, a large body is answered %d, want 200", w.Code)
-	}
-}
-
-// A sender that stops in the middle of its headers or body is cut off.
-func TestSlowSendersAreCutOff(t *testing.T) {
-	f := newFixture()
-	addr, stop := serve(t, f.handler)
-	defer stop()
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_, _ = io.WriteString(conn, "POST /nextcloud-talk HTTP/1.1\r\nHost: x\r\nX-Never")
-	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
-	answer, err := io.ReadAll(conn)
-	if err != nil {
-		t.Fatalf("the connection was not closed: %v", err)
-	}
-	if bytes.Contains(answer, []byte("200")) {
-		t.Errorf("answered %s", answer)
 	}
 }
 
