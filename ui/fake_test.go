@@ -656,23 +656,6 @@ func (x *tested) reads(texts ...string) {
 	}
 }
 
-// golden compares the window with testdata/<name>.xml; PERCH_GOLDEN=update
-// writes that file.
-func (x *tested) golden(name string) {
-	x.t.Helper()
-	golden(x.t, name, x.window.Canvas())
-}
-
-func golden(t *testing.T, name string, c fyne.Canvas) {
-	t.Helper()
-	file := name + ".xml"
-	if os.Getenv("PERCH_GOLDEN") == "update" {
-		must(t, os.MkdirAll("testdata", 0o755))
-		must(t, os.WriteFile(filepath.Join("testdata", file), []byte(test.RenderToMarkup(c)), 0o644))
-	}
-	test.AssertRendersToMarkup(t, file, c)
-}
-
 // shoot writes the window into $PERCH_SHOTS/<name>.png, if that is set.
 func (x *tested) shoot(name string) {
 	x.t.Helper()

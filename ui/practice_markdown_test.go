@@ -198,7 +198,8 @@ func TestMarkdownIsShown(t *testing.T) {
 		{Time: atTime(), Author: bridge.Actor{Name: "Perch"}, Bot: true, Text: everything, Took: time.Second},
 	}}
 	x, p := practising(t, b, theme.VariantLight)
-	x.golden("practice-markdown")
+	x.looks("practice-markdown")
+	x.fits()
 	x.shoot("practice-markdown")
 	x.reads("**as it is**\nshow me everything")
 	for _, o := range kittest.VisibleObjects(p.object()) {

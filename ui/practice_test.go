@@ -22,7 +22,6 @@ import (
 	"perch/bridge/secret"
 	"perch/bridge/testenv"
 	"perch/ui/kit"
-	"perch/ui/kit/kittest"
 )
 
 // practising opens the practice page and waits for its server.
@@ -64,22 +63,18 @@ func TestPractice(t *testing.T) {
 	inBoth(t, func(t *testing.T, name string, v fyne.ThemeVariant) {
 		t.Helper()
 		x, _ := practising(t, newFake(), v)
-		x.golden("practice-" + name)
+		x.looks("practice")
+		x.isDrawnIn(v)
 		x.shoot("practice-" + name)
 	})
 }
 
 // At twice the size nothing is lost, and the newest line is in view.
 func TestPracticeInLittleSpace(t *testing.T) {
-	x, p := practising(t, newFake(), theme.VariantDark)
+	x, _ := practising(t, newFake(), theme.VariantDark)
 	x.window.Resize(fyne.NewSize(540, 350))
-	x.golden("practice-narrow")
 	x.shoot("practice-narrow")
-	for _, o := range kittest.VisibleObjects(p.object()) {
-		if right := x.app.Driver().AbsolutePositionForObject(o).X + o.Size().Width; right > 541 && o.Size().Width > 0 {
-			t.Errorf("%T ends at %v, outside the window", o, right)
-		}
-	}
+	x.fits()
 	last := find(x, func(o *kit.Prose) bool { return strings.HasPrefix(o.Text(), "not answered") })
 	if y := x.app.Driver().AbsolutePositionForObject(last).Y; y < headHeight || y > 290 {
 		t.Errorf("the newest line is at %v, out of view", y)
@@ -148,7 +143,7 @@ func TestPracticeClears(t *testing.T) {
 	if p.talk.said() || p.input.Disabled() {
 		t.Error("it does not begin anew")
 	}
-	x.golden("practice-empty")
+	x.looks("practice-empty")
 	x.shoot("practice-empty")
 }
 

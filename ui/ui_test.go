@@ -213,7 +213,7 @@ func TestFocusDoesNotStayBehind(t *testing.T) {
 func TestThemeChanges(t *testing.T) {
 	x := open(t, newFake())
 	x.app.Settings().SetTheme(kittest.FixedTheme{Theme: kit.NewTheme(), Variant: theme.VariantDark})
-	golden(t, "overview-dark", x.window.Canvas())
+	x.isDrawnIn(theme.VariantDark)
 }
 
 // Pausing is asked for twice: what comes meanwhile is lost.

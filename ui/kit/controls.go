@@ -623,6 +623,9 @@ func (o *Option) paint() {
 	o.Title.Set(o.Title.Text, s)
 }
 
+// Selected reports whether it is the one that is taken.
+func (o *Option) Selected() bool { return o.of.Selected == o.index }
+
 // Tapped implements fyne.Tappable.
 func (o *Option) Tapped(*fyne.PointEvent) { o.of.take(o.index) }
 
