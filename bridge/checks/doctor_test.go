@@ -491,10 +491,10 @@ func faults() []fault {
 	return []fault{
 		{"no configuration", "config", fail, "there is no configuration yet", func(p *perch) { check(p.t, os.Remove(p.home.ConfigFile())) }, true},
 		{"an unknown key", "config", fail, "unknown key; did you mean listen?", configLine("listen =", "lisen ="), false},
-		{"a web page as base_url", "config", fail, "is the address of a web page", func(p *perch) {
+		{"a web page as base_url", "config", warn, "is taken as", func(p *perch) {
 			p.write("", "base_url", strconv.Quote(p.server.URL()+"/index.php/apps/dashboard/"))
 		}, true},
-		{"index.php in base_url", "config", warn, "ends with /index.php", func(p *perch) {
+		{"index.php in base_url", "config", warn, "is taken as", func(p *perch) {
 			p.write("", "base_url", strconv.Quote(p.server.URL()+"/index.php"))
 		}, true},
 		{"a secret in the file", "config", fail, "secrets do not live in files", configLine("reply_as =", "webhook_secret = \""+key+"\"\nreply_as ="), false},

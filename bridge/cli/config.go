@@ -7,9 +7,7 @@ import (
 	"io"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -98,9 +96,16 @@ func newConfigInit(env Env) *cobra.Command {
 				return err
 			}
 			cfg := config.Default()
-			cfg.Talk.BaseURL, cfg.Talk.AllowedUsers = serverOf(args[0]), allow
+			cfg.Talk.BaseURL, cfg.Talk.AllowedUsers = args[0], allow
 			if _, err := cfg.Validate(); err != nil {
-				return misuse(cmd, "%s", wrongInit(err, args[0]))
+				return misuse(cmd, "%s", wrongInit(err))
+			}
+			server, _ := config.ParseServer(args[0])
+			if server.Guessed {
+				env.tell(env.Stderr, bridge.Say("%[1]s is taken as %[2]s", args[0], server.URL))
+			}
+			if server.Room != "" {
+				env.tell(env.Stderr, bridge.Say("The token of that conversation is %s.", server.Room))
 			}
 			if _, err := config.Save(home.ConfigFile(), cfg); err != nil {
 				return err
@@ -126,26 +131,17 @@ func vacant(file string, hint bridge.Text) error {
 	return &bridge.Error{Code: bridge.CodeConflict, Text: bridge.Say("There is a configuration already: %s", file), Hint: hint}
 }
 
-// serverOf returns the address of the server that a browser shows a page of.
-func serverOf(page string) string {
-	return regexp.MustCompile(`(/index\.php)?/(apps|call|login|settings)(/.*|[?#].*)?$`).ReplaceAllString(page, "")
-}
-
 // wrongInit returns what is wrong with the arguments of config init.
-func wrongInit(err error, server string) string {
+func wrongInit(err error) string {
 	invalid, ok := errors.AsType[*config.InvalidError](err)
 	if !ok {
 		return err.Error()
 	}
 	p := invalid.Problems[0]
-	switch {
-	case !strings.HasSuffix(p.Key, ".base_url"):
+	if p.Key != config.KeyServer {
 		return "--allow " + p.Text.String()
-	case !strings.Contains(server, "://"):
-		return fmt.Sprintf("SERVER-URL %s; did you mean https://%s?", p.Text, server)
-	default:
-		return "SERVER-URL " + p.Text.String()
 	}
+	return "SERVER-URL " + p.Text.String()
 }
 
 func newConfigImport(env Env) *cobra.Command {

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -196,20 +194,18 @@ func (s *setup) try(address string) (talk.Status, error) {
 // candidates returns the addresses that a person can mean: without a scheme
 // https, and for a machine nearby http, too.
 func candidates(typed string) []string {
-	typed = strings.TrimRight(serverOf(strings.TrimSpace(typed)), "/")
-	if strings.Contains(typed, "://") {
-		return []string{typed}
-	}
-	u, err := url.Parse("http://" + typed)
-	if err != nil {
-		return []string{"https://" + typed}
-	}
-	host := u.Hostname()
-	ip, err := netip.ParseAddr(host)
-	if near := err == nil && (ip.IsLoopback() || ip.IsPrivate()) || err != nil && !strings.Contains(host, ".") || strings.HasSuffix(host, ".local"); near {
+	server, wrong := config.ParseServer(typed)
+	switch _, near, isNear := strings.Cut(server.URL, "http://"); {
+	case !wrong.IsZero() && strings.Contains(typed, "://"):
+		return []string{strings.TrimSpace(typed)}
+	case !wrong.IsZero(): // A name without a dot can only be a machine nearby.
+		typed = strings.Trim(strings.TrimSpace(typed), "/")
 		return []string{"https://" + typed, "http://" + typed}
+	case isNear && !strings.Contains(typed, "://"):
+		return []string{"https://" + near, server.URL}
+	default:
+		return []string{server.URL}
 	}
-	return []string{"https://" + typed}
 }
 
 func (s *setup) client(token bridge.Secret) (*talk.Client, error) {

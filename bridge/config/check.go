@@ -19,14 +19,22 @@ func checkBaseURL(c *Config, at *reporter) {
 		at.fail(bridge.Say("is required: the address of your Nextcloud, such as %s", `"https://cloud.example.com"`), bridge.Text{})
 		return
 	}
-	if u, ok := checkURL(&c.Talk.BaseURL, "/index.php", at); ok && inTheOpen(u) {
+	server, wrong := ParseServer(c.Talk.BaseURL)
+	if !wrong.IsZero() {
+		at.fail(wrong, bridge.Text{})
+		return
+	}
+	if c.Talk.BaseURL = server.URL; server.Guessed {
+		at.warn(bridge.Say("is taken as %s", strconv.Quote(server.URL)), bridge.Say("write: base_url = %s", strconv.Quote(server.URL)))
+	}
+	if u, err := url.Parse(server.URL); err == nil && inTheOpen(u) {
 		at.warn(bridge.Say("plain http to a public address: everybody on the way can read the messages and the app token"),
 			bridge.Say("write https:// if the server has it"))
 	}
 }
 
 func checkPublicURL(c *Config, at *reporter) {
-	if c.Webhook.PublicURL != "" {
+	if c.Webhook.PublicURL = bridge.Pasted(c.Webhook.PublicURL); c.Webhook.PublicURL != "" {
 		_, _ = checkURL(&c.Webhook.PublicURL, "", at)
 	}
 }
@@ -58,23 +66,11 @@ func checkURL(s *string, suffix string, at *reporter) (u *url.URL, ok bool) {
 
 // parseURL reads an http or https address, which can have a query.
 func parseURL(s string, at *reporter) (u *url.URL, ok bool) {
-	u, err := url.Parse(s)
-	port := 1
-	if err == nil && u.Port() != "" {
-		port, err = strconv.Atoi(u.Port())
+	u, wrong := parseAddress(s)
+	if !wrong.IsZero() {
+		at.fail(wrong, bridge.Text{})
 	}
-	switch {
-	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", port < 1, port > 65535:
-		at.fail(bridge.Say("must be an http or https address, such as %s", `"https://cloud.example.com"`), bridge.Text{})
-		return nil, false
-	case u.User != nil:
-		at.fail(bridge.Say("must not contain a user name or a password"), bridge.Text{})
-		return nil, false
-	case strings.Contains(s, "#"):
-		at.fail(bridge.Say("must be an address without ? and #"), bridge.Text{})
-		return nil, false
-	}
-	return u, true
+	return u, wrong.IsZero()
 }
 
 // inTheOpen reports whether what is sent to u can be read on the public
@@ -132,6 +128,7 @@ func actors(entries []string, at *reporter) (users []string) {
 }
 
 func checkListen(c *Config, at *reporter) {
+	c.Webhook.Listen = strings.TrimSpace(c.Webhook.Listen)
 	host, port, err := net.SplitHostPort(c.Webhook.Listen)
 	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
 		at.fail(bridge.Say("must be host:port with a port up to 65535, such as %s", `"127.0.0.1:8460"`), bridge.Text{})
@@ -150,6 +147,7 @@ func checkListen(c *Config, at *reporter) {
 }
 
 func checkPath(c *Config, at *reporter) {
+	c.Webhook.Path = strings.TrimSpace(c.Webhook.Path)
 	p := c.Webhook.Path
 	switch {
 	case p == "/healthz":

@@ -3,9 +3,7 @@ package config
 import (
 	"errors"
 	"net"
-	"net/url"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,19 +28,6 @@ func Diagnose(path string) (Config, bridge.Result) {
 			fix = bridge.Say("perch config init https://cloud.example.com --allow USER-ID\nwith the address of your Nextcloud, and your user id there")
 		}
 		return c, bridge.Failed(bridge.TextOf(err), bridge.Say("Without it Perch does not know your server."), fix)
-	}
-	if page, server := webPage(c.Talk.BaseURL); page {
-		return c, bridge.Failed(
-			bridge.Say("base_url is the address of a web page: %s", c.Talk.BaseURL),
-			bridge.Say("Perch puts the paths of Nextcloud's API behind base_url; behind a page there are none."),
-			bridge.Say("in %[1]s, write: base_url = %[2]s", path, strconv.Quote(server)))
-	}
-	data, _ := readFile(path)
-	if regexp.MustCompile(`(?m)^[ \t]*base_url[ \t]*=[ \t]*["'][^"'\n]*/index\.php`).Match(data) {
-		return c, bridge.Warned(
-			bridge.Say("base_url ends with /index.php; Perch leaves that out"),
-			bridge.Say("Other programs that read this file may not."),
-			bridge.Say("in %[1]s, write: base_url = %[2]s", path, strconv.Quote(c.Talk.BaseURL)))
 	}
 	warnings = slices.DeleteFunc(warnings, func(p Problem) bool { return p.Key == talkTable+".allowed_users" })
 	if len(warnings) > 0 {
@@ -75,21 +60,6 @@ func fixOf(path string, problems []Problem) bridge.Text {
 		line = max(line, problems[0].Line)
 	}
 	return bridge.Say("correct line %[1]s of %[2]s, then: perch config check", strconv.Itoa(line), path)
-}
-
-// webPage reports whether an address is that of a page of Nextcloud, and
-// returns that of the server.
-func webPage(address string) (page bool, server string) {
-	u, err := url.Parse(address)
-	if err != nil {
-		return false, ""
-	}
-	at := regexp.MustCompile(`/(index\.php|apps|login|call|settings|f|s|dashboard|status\.php|remote\.php|ocs)(/|$)`).FindStringIndex(u.Path)
-	if at == nil {
-		return false, ""
-	}
-	u.Path = u.Path[:at[0]]
-	return true, u.String()
 }
 
 // DiagnoseAllowList says whether the right people are answered.

@@ -35,7 +35,7 @@ func TestImport(t *testing.T) {
 			[]string{"*"},
 			Bot,
 			map[string]string{"app_token": "hunter2", "webhook_secret": "hunter3"},
-			"zeroclaw.toml:20: channels_config.nextcloud_talk.allowed_users: everybody is allowed who can write where the bot is, guests too\n",
+			"zeroclaw.toml:17: channels_config.nextcloud_talk.base_url: is taken as \"https://cloud.example.com/nextcloud\"\nzeroclaw.toml:20: channels_config.nextcloud_talk.allowed_users: everybody is allowed who can write where the bot is, guests too\n",
 		}},
 		{"zeroclaw-flat.toml", result{
 			"channels.nextcloud_talk", "http://192.168.1.5",
