@@ -41,6 +41,7 @@ const (
 	EventSettingsApplied EventKind = "settings-applied"
 	EventSettingsProblem EventKind = "settings-problem" // wrong or unwise
 	EventSecretMissing   EventKind = "secret-missing"   // not set, or it could not be read
+	EventNoAppToken      EventKind = "no-app-token"     // and none is needed: said once
 	EventHeld            EventKind = "held"             // at a start: replies are still held back
 	EventResumed         EventKind = "resumed"          // replies are no longer held back
 	EventAddressMoved    EventKind = "address-moved"    // Talk has the bot at another address

@@ -66,6 +66,9 @@ func NewReplyEvent(r ReplyRecord, now time.Time) Event {
 	switch {
 	case r.State == ReplySent:
 		e.Kind, e.Title = EventReplySent, Say("Reply sent")
+		if r.Reply.Remove { // of a reaction that was told of when it was set
+			e.Level = slog.LevelDebug
+		}
 		if !r.Reply.AskedAt.IsZero() {
 			e.Waited = e.Time.Sub(r.Reply.AskedAt)
 		}

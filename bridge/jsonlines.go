@@ -32,7 +32,7 @@ func (l JSONLines) Event(e Event) error {
 		slog.String("actor", actor),
 		slog.String("actor_name", e.Actor.Name),
 		slog.String("message_id", e.MessageID),
-		slog.String("text", e.Text),
+		slog.String("text", Excerpt(e.Text)),
 		slog.String("code", string(e.Code)),
 		slog.String("reason", e.Reason.String()),
 		slog.String("cause", e.Cause),
@@ -54,6 +54,19 @@ func (l JSONLines) Event(e Event) error {
 	r := slog.NewRecord(e.Time, e.Level, e.Title.String(), 0)
 	r.AddAttrs(known...)
 	return l.Record(r)
+}
+
+// Excerpt returns what a log shows of a text that somebody wrote: its first 500
+// characters.
+func Excerpt(text string) string {
+	const most = 500
+	n := 0
+	for i := range text {
+		if n++; n > most {
+			return text[:i] + "…"
+		}
+	}
+	return text
 }
 
 // Record writes a line of another kind.

@@ -59,6 +59,11 @@ func SecretOf(secret, handler string) string {
 	return secret + "_" + handler
 }
 
+// AppTokenUse says what an app token is for.
+func AppTokenUse() Text {
+	return Say("With an app token Perch can reply as a user, hand on the contents of files, and fetch messages that it missed.")
+}
+
 // SecretStore keeps secrets by name.
 type SecretStore interface {
 	// Get returns an error of CodeNotFound if nothing is stored as name.

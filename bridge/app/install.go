@@ -3,6 +3,7 @@ package app
 import (
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"perch/bridge"
@@ -29,16 +30,22 @@ type Installation struct {
 	Address string   // of its webhook
 	Old     string   // address that it is installed with already; empty: none
 	Rooms   []string // tokens of the conversations that it is to be enabled in; empty: to be filled in
+	ID      int      // its number, if it is installed at Address already; else 0
 }
 
 // Commands returns the commands that install the bot, without comments, one a
 // line: first of all those that take an earlier installation away, because
-// Talk takes neither an address nor a secret twice.
+// Talk takes neither an address nor a secret twice. One that is installed is
+// switched on, with its features.
 func (b Installation) Commands(server string) []string {
 	occ := occ(server)
 	rooms := "TOKEN"
 	if len(b.Rooms) > 0 {
 		rooms = strings.Join(b.Rooms, " ")
+	}
+	if b.ID != 0 {
+		id := strconv.Itoa(b.ID)
+		return []string{occ + " talk:bot:state -f webhook -f response " + id + " 1", occ + " talk:bot:setup " + id + " " + rooms}
 	}
 	var lines []string
 	if b.Old != "" {

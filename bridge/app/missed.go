@@ -73,21 +73,32 @@ func (c *catchUp) run(ctx context.Context) (complete bool) {
 		if !enabled || c.refused[token] || !c.settings.Access(token).Enabled {
 			continue
 		}
-		if err := c.room(ctx, heard, from); err != nil {
-			complete = false
+		err := c.room(ctx, heard, from)
+		if err == nil {
+			c.app.forget(ctx, noteClosed+token)
+			continue
+		}
+		complete = false
+		if bridge.CodeOf(err) != bridge.CodeNotFound || c.news(ctx, token) {
 			c.report(ctx, heard.Room, err)
-			switch bridge.CodeOf(err) {
-			case bridge.CodeNotFound:
-				c.refused[token] = true
-			case bridge.CodeUnauthorized:
-				c.tokenRefused = true
-				return false
-			default:
-				return false
-			}
+		}
+		switch bridge.CodeOf(err) {
+		case bridge.CodeNotFound:
+			c.refused[token] = true
+		case bridge.CodeUnauthorized:
+			c.tokenRefused = true
+			return false
+		default:
+			return false
 		}
 	}
 	return complete
+}
+
+// news reports whether it was not said yet, in an earlier run either, that the
+// token's user cannot read a conversation.
+func (c *catchUp) news(ctx context.Context, token string) bool {
+	return c.app.first(ctx, noteClosed+token)
 }
 
 // enabledSince reports whether the bot is enabled in a conversation, as far as

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"perch/bridge/config"
 	"perch/bridge/journal"
 	"perch/bridge/pipeline"
+	"perch/bridge/talk"
 )
 
 // Names of what the journal remembers for the doctor and for occ.
@@ -24,6 +27,8 @@ const (
 	noteInstalled = "installed" // our address when the last webhook came: the one that Talk has
 	noteJoined    = "joined "   // and a room's token: when the bot was enabled there
 	noteLeft      = "left "     // and a room's token: when the bot was disabled there
+	noteClosed    = "closed "   // and a room's token: whether it was said that the token's user cannot read it
+	noteTokenless = "tokenless" // whether it was said what it means to have no app token
 )
 
 // NewInstance returns a name for this process that no other has.
@@ -129,6 +134,92 @@ func Addresses(ctx context.Context, home config.Home) (installed, present string
 	}
 	n, err := ReadNotes(ctx, j)
 	return n.Installed, n.Address, errors.Join(err, j.Close())
+}
+
+// first reports whether something was not said yet, in an earlier run either,
+// and that it is now.
+func (a *App) first(ctx context.Context, name string) bool {
+	said, err := a.journal.Noted(ctx, name)
+	return err == nil && said == "" && a.journal.Note(ctx, name, "said") == nil
+}
+
+// forget lets something be said again.
+func (a *App) forget(ctx context.Context, name string) {
+	if said, err := a.journal.Noted(ctx, name); err == nil && said != "" {
+		_ = a.journal.Note(ctx, name, "") // at worst it is not said again
+	}
+}
+
+// explainToken says once what it means that there is no app token.
+func (a *App) explainToken(ctx context.Context) {
+	s := a.current.Load()
+	if !s.appToken.IsZero() {
+		a.forget(ctx, noteTokenless)
+		return
+	}
+	if s.secretErr != nil || s.config.Talk.Voice() == config.User {
+		return // that is an error, which is told
+	}
+	if !a.first(ctx, noteTokenless) {
+		return
+	}
+	a.Bus.Publish(bridge.Event{
+		Stage: bridge.StageApp, Kind: bridge.EventNoAppToken, Level: slog.LevelInfo,
+		Title: bridge.Say("No app token is set: replies go out as the bot, files come as links, and missed messages are not fetched"),
+		Hint:  bridge.AppTokenUse(),
+	})
+}
+
+// BotID returns the number of the bot at an address, if the app token is an
+// administrator's; else 0.
+func BotID(ctx context.Context, home config.Home, cfg config.Config, token bridge.Secret, address string) int {
+	if token.IsZero() || cfg.Talk.BaseURL == "" {
+		return 0
+	}
+	pool, err := cfg.Talk.CertPool(filepath.Dir(home.ConfigFile()))
+	if err != nil {
+		return 0
+	}
+	c, err := talk.NewClient(talk.Options{BaseURL: cfg.Talk.BaseURL, AppToken: token, RootCAs: pool})
+	if err != nil {
+		return 0
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	bots, err := c.Bots(ctx)
+	if err != nil {
+		return 0
+	}
+	i := slices.IndexFunc(bots, func(b talk.BotEntry) bool { return strings.TrimSuffix(b.URL, "/") == strings.TrimSuffix(address, "/") })
+	if i < 0 {
+		return 0
+	}
+	return bots[i].ID
+}
+
+// Seen returns the conversations of a server that messages came from lately, and
+// that the bot was not taken out of since.
+func Seen(ctx context.Context, home config.Home, server string) ([]bridge.Room, error) {
+	const lately, most = 90 * 24 * time.Hour, 20
+	j, err := journal.Open(ctx, home.JournalFile(), journal.Options{Guest: true})
+	if bridge.CodeOf(err) == bridge.CodeNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = j.Close() }() // it was only read
+	all, err := j.Heard(ctx, server, time.Now().Add(-lately), most)
+	var rooms []bridge.Room
+	for _, heard := range all {
+		left, _ := j.Noted(ctx, noteLeft+heard.Room.Token)
+		if at, err := time.Parse(time.RFC3339Nano, left); err == nil && at.After(heard.Last) || heard.Last.IsZero() {
+			continue
+		}
+		rooms = append(rooms, heard.Room)
+	}
+	return rooms, err
 }
 
 // warnOfMove says so if Talk has the bot at another address than the present

@@ -126,6 +126,7 @@ func (a *App) apply(ctx context.Context, cfg config.Config, problems []config.Pr
 	request(a.moved)
 	request(a.refollow)
 	s.remind(a.Bus)
+	a.explainToken(ctx)
 	if changed {
 		return a.journal.Resume(ctx) // what was refused before may be taken now
 	}

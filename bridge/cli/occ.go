@@ -71,24 +71,51 @@ secret: paste them there, and nowhere else.`,
 		if installed != address {
 			bot.Old = installed
 		}
-		env.printOcc(where.value, bot)
+		token, err := env.secrets(home).Get(cmd.Context(), bridge.AppToken)
+		if err == nil {
+			bot.ID = app.BotID(cmd.Context(), home, cfg, token, address)
+		}
+		rooms, err := app.Seen(cmd.Context(), home, cfg.Talk.BaseURL)
+		if err != nil {
+			return err
+		}
+		var names []string
+		for _, r := range rooms {
+			bot.Rooms = append(bot.Rooms, r.Token)
+			names = append(names, oneLine(r.String()))
+		}
+		env.printOcc(where.value, bot, names)
 		return nil
 	}
 	return cmd
 }
 
-func (env Env) printOcc(server string, bot app.Installation) {
+func (env Env) printOcc(server string, bot app.Installation, rooms []string) {
 	comment := func(t bridge.Text) { env.tell(env.Stdout, bridge.Say("# %s", env.say(t))) }
 	lines := bot.Commands(server)
-	if bot.Old != "" {
+	if bot.ID != 0 {
+		comment(bridge.Say("The bot is installed already. On your server, see that it is switched on:"))
+		_, _ = fmt.Fprintln(env.Stdout, lines[0])
+		lines = lines[1:]
+	} else if bot.Old != "" {
 		comment(bridge.Say("Talk still has the bot at %s; take it away there first:", bot.Old))
 		_, _ = fmt.Fprintln(env.Stdout, lines[0])
 		lines = lines[1:]
 	}
-	comment(bridge.Say("On your server, install the bot:"))
-	_, _ = fmt.Fprintln(env.Stdout, lines[0])
-	comment(bridge.Say("See its number, then enable it in a conversation (TOKEN is the last part of its address):"))
-	_, _ = fmt.Fprintln(env.Stdout, strings.Join(lines[1:], "\n"))
+	if bot.ID == 0 {
+		comment(bridge.Say("On your server, install the bot:"))
+		_, _ = fmt.Fprintln(env.Stdout, lines[0])
+		lines = lines[1:]
+	}
+	switch {
+	case len(rooms) > 0:
+		comment(bridge.Say("Enable it in the conversations that Perch has seen (BOT-ID is its number in the list): %s", strings.Join(rooms, ", ")))
+	case bot.ID != 0:
+		comment(bridge.Say("Enable it in a conversation (TOKEN is the last part of its address):"))
+	default:
+		comment(bridge.Say("See its number, then enable it in a conversation (TOKEN is the last part of its address):"))
+	}
+	_, _ = fmt.Fprintln(env.Stdout, strings.Join(lines, "\n"))
 	comment(bridge.Say("Then, on this machine: perch run"))
 }
 

@@ -152,7 +152,7 @@ func (p *textPrinter) chat(b *strings.Builder, e bridge.Event, author string) {
 	room := oneLine(e.Room.String())
 	b.WriteString(p.paint(bold, room) + "  " + author)
 	column := titleColumn + runewidth.StringWidth(room+"  "+author)
-	b.WriteString(indented(e.Text, min(column, maxColumn)))
+	b.WriteString(indented(bridge.Excerpt(e.Text), min(column, maxColumn)))
 	if e.Duration > 0 {
 		b.WriteString(p.paint(dim, "  "+took(e.Duration)))
 	}

@@ -29,7 +29,8 @@ func newSecret(env Env) *cobra.Command {
 		Long: `Perch keeps its secrets in the system's keychain, never in a file:
 
   webhook_secret   shared with Talk, given to occ talk:bot:install
-  app_token        app password of the user that Perch replies as, if reply_as = "user"
+  app_token        app password of a user: for replies as that user, the contents
+                   of files, and the messages that were missed
   tunnel_token     of your Cloudflare tunnel, if [tunnel] has mode = "named"
   handler_token    bearer token of a web hook, or key of a language model
   handler_secret   signs what is posted to a web hook, as Talk signs

@@ -280,6 +280,22 @@ func TestKeptOwnReplyIsOurs(t *testing.T) {
 	}
 }
 
+// A reply that names its room by the token alone gets the name that is known.
+func TestRepliesKnowTheNameOfTheirRoom(t *testing.T) {
+	j := opened(t)
+	keep(t, j, message("a", 42))
+	_, err := j.Enqueue(t.Context(), []bridge.Reply{reply("a", "one"), reply("unheard", "two")})
+	check(t, err)
+	for range 2 {
+		item := due(t, j)
+		check(t, j.Sent(t.Context(), item.ID, ""))
+		room := item.Reply.Room
+		if want := map[string]string{"a": "Kitchen", "unheard": ""}[room.Token]; room.Name != want {
+			t.Errorf("the room %s is %q, want %q", room.Token, room.Name, want)
+		}
+	}
+}
+
 // A start does not read through all that was kept.
 func TestKeptAreLeftBehind(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")

@@ -143,6 +143,11 @@ func (j *Journal) reply(ctx context.Context, id int64) (item bridge.OutboxItem, 
 	if err := json.Unmarshal(body, &item.Reply); err != nil {
 		return item, &unreadableError{err}
 	}
+	if room := &item.Reply.Room; room.Name == "" {
+		if known, err := j.Room(ctx, room.Token); err == nil {
+			*room = known
+		}
+	}
 	return item, nil
 }
 

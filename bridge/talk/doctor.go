@@ -449,14 +449,14 @@ func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''
 func (d Doctor) AppToken(ctx context.Context, room bridge.Room, needed bool) (bridge.Actor, bridge.Result) {
 	why := bridge.Say("Replies go out as the user of the app token.")
 	if !needed {
-		why = bridge.Say("With it Perch can see whether a reply arrived, and the doctor more of the server.")
+		why = bridge.AppTokenUse()
 	}
 	renew := bridge.Say("in Nextcloud: Settings, Security, Devices & sessions, Create new app password\nthen: perch secret set app_token")
 	if d.Client.options.AppToken.IsZero() {
 		if needed {
 			return bridge.Actor{}, bridge.Failed(bridge.Say("no app token is set"), why, renew)
 		}
-		return bridge.Actor{}, bridge.Skipped(bridge.Say("none is set, and none is needed to reply as the bot"))
+		return bridge.Actor{}, bridge.Skipped(bridge.Say("none is set: replies go out as the bot, files come as links, and missed messages are not fetched"))
 	}
 	who, err := d.Client.User(ctx)
 	if bridge.CodeOf(err) == bridge.CodeUnauthorized {
