@@ -2,8 +2,13 @@ package app_test
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"perch/bridge"
 	"perch/bridge/config"
@@ -148,4 +153,77 @@ func TestAccountCatchesUp(t *testing.T) {
 			t.Errorf("%q was said %d times", text, n)
 		}
 	}
+}
+
+// Killed at any moment, under load, again and again: every message is answered
+// exactly once.
+func TestAccountKilledAtAnyMoment(t *testing.T) {
+	const rounds, rooms, messages, ahead = 6, 4, 40, 5
+	server, err := practice.Start(t.Context(), practice.Options{})
+	check(t, err)
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	home := config.Home{ConfigDir: dir, DataDir: dir}
+	cfg := config.Default()
+	cfg.Talk.BaseURL, cfg.Talk.AllowedUsers, cfg.Talk.Receive = server.URL(), []string{"alice"}, config.ByAccount
+	_, err = config.Save(home.ConfigFile(), cfg)
+	check(t, err)
+	token := server.AppToken("owl")
+	var tokens []string
+	for range rooms {
+		tokens = append(tokens, server.AddRoom("Room", "alice", "owl"))
+	}
+	perch := processUntil(t, home, token, "Logged in as owl")
+	answered := make(chan struct{}, rooms*messages)
+	var clients sync.WaitGroup
+	for c, room := range tokens {
+		clients.Go(func() {
+			var asked []int
+			for i := range messages + ahead {
+				if i < messages {
+					r, err := server.Post(t.Context(), room, "alice", fmt.Sprintf("@owl echo %d.%d", c, i))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					asked = append(asked, r.ID)
+				}
+				if i >= ahead {
+					ctx, cancel := context.WithTimeout(t.Context(), 4*testenv.Patience)
+					_, err := server.WaitReply(ctx, room, asked[i-ahead])
+					cancel()
+					if err != nil {
+						t.Errorf("message %d.%d was never answered: %v", c, i-ahead, err)
+						return
+					}
+					answered <- struct{}{}
+				}
+			}
+		})
+	}
+	for range rounds {
+		for range 1 + rand.IntN(15) {
+			<-answered
+		}
+		<-time.After(time.Duration(rand.IntN(30)) * time.Millisecond) // the moment of the crash is to be any
+		check(t, perch.Process.Kill())
+		_ = perch.Wait()
+		perch = processUntil(t, home, token, "Logged in as owl")
+	}
+	clients.Wait()
+	for c, room := range tokens {
+		said := map[string]int{}
+		for _, e := range server.Transcript(room) {
+			if e.Actor.ID == "owl" {
+				said[e.Text]++
+			}
+		}
+		for i := range messages {
+			if text := fmt.Sprintf("%d.%d", c, i); said[text] != 1 {
+				t.Errorf("%s was answered %d times", text, said[text])
+			}
+		}
+	}
+	check(t, perch.Process.Signal(os.Interrupt))
+	_ = perch.Wait()
 }

@@ -37,10 +37,17 @@ func TestMain(m *testing.M) {
 // process starts `perch run` with the home and waits until it listens.
 func process(t *testing.T, home config.Home) *exec.Cmd {
 	t.Helper()
+	return processUntil(t, home, "", "Listening for webhooks")
+}
+
+// processUntil starts `perch run` with the home and an app token, and waits
+// until it says so.
+func processUntil(t *testing.T, home config.Home, token, ready string) *exec.Cmd {
+	t.Helper()
 	self, err := os.Executable()
 	check(t, err)
 	cmd := exec.CommandContext(t.Context(), self, "run")
-	cmd.Env = append(os.Environ(), asPerch+"=1", "PERCH_HOME="+home.ConfigDir, "PERCH_WEBHOOK_SECRET="+key, "PERCH_APP_TOKEN=", "DBUS_SESSION_BUS_ADDRESS=")
+	cmd.Env = append(os.Environ(), asPerch+"=1", "PERCH_HOME="+home.ConfigDir, "PERCH_WEBHOOK_SECRET="+key, "PERCH_APP_TOKEN="+token, "DBUS_SESSION_BUS_ADDRESS=")
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.StdoutPipe()
@@ -48,7 +55,7 @@ func process(t *testing.T, home config.Home) *exec.Cmd {
 	check(t, cmd.Start())
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		if strings.Contains(lines.Text(), "Listening for webhooks") {
+		if strings.Contains(lines.Text(), ready) {
 			go func() { _, _ = io.Copy(io.Discard, out) }() // until it ends
 			return cmd
 		}
