@@ -137,6 +137,8 @@ func signOf(e bridge.Event) (sign, colour string) {
 		return "✕", red
 	case e.Level >= slog.LevelWarn:
 		return "!", yellow
+	case e.Kind == bridge.EventRoomChanged: // its text is Talk's, and nobody's message
+		return " ", ""
 	case e.Stage == bridge.StageIntake && e.Text != "":
 		return "→", ""
 	case e.Stage == bridge.StageSender && e.Text != "":

@@ -40,6 +40,11 @@ func TestTextPrinter(t *testing.T) {
 			"12:00:00  → Kitchen  Alice: one\n                            two\n\n                            three  0.4 ms\n",
 		},
 		{
+			"what Talk wrote",
+			bridge.Event{Stage: bridge.StageIntake, Kind: bridge.EventRoomChanged, Room: kitchen, Title: bridge.Say("Not answered"), Text: "Alice left"},
+			"12:00:00    Not answered\n",
+		},
+		{
 			"reply",
 			bridge.Event{Stage: bridge.StageSender, Room: kitchen, Text: "one\ntwo"},
 			"12:00:00  ← Kitchen  one\n                     two\n",
