@@ -111,6 +111,9 @@ func TestAccountIsSwitchedOnAndOff(t *testing.T) {
 	}
 	w.server.RevokeAppToken(token)
 	w.await("The server refuses the account")
+	if err := w.app.Facts().AccountErr; bridge.CodeOf(err) != bridge.CodeUnauthorized {
+		t.Errorf("the account is refused: %v", err)
+	}
 	check(t, w.secrets.Set(t.Context(), bridge.AppToken, bridge.NewSecret(w.server.AppToken("owl"))))
 	w.app.Reload()
 	w.await("Logged in as owl")

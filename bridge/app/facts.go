@@ -19,6 +19,7 @@ type Facts struct {
 
 	Nextcloud, Talk string // versions, as the server said last; empty if it has not been asked yet
 	ServerErr       error  // why the server did not answer when it was last asked
+	AccountErr      error  // why the account is not followed now; nil where none is to be
 }
 
 // Facts returns what the bot knows of itself now.
@@ -31,6 +32,9 @@ func (a *App) Facts() Facts {
 	f := Facts{
 		Config: current.config, HasSecret: !current.secret.IsZero(), HasAppToken: !current.appToken.IsZero(), SecretErr: current.secretErr,
 		Local: local, Address: a.addressWith(current), Tunnel: a.tunnelStateWith(current),
+	}
+	if state, ok := a.Account(); ok {
+		f.AccountErr = state.Err
 	}
 	if server := a.server.Load(); server != nil {
 		f.Nextcloud, f.Talk, f.ServerErr = server.caps.ServerVersion, server.caps.TalkVersion, server.err

@@ -91,10 +91,14 @@ func problemOf(s bridge.Snapshot, facts app.Facts) problem {
 		return problem{bridge.Say("No webhook secret"), bridge.Say("No webhook secret is set: every webhook is refused"), bridge.Say("Make one with: perch secret generate webhook_secret")}
 	case !facts.HasAppToken && facts.Config.Talk.Voice() == config.User:
 		return problem{bridge.Say("No app token"), bridge.Say("No app token is set: no reply can be sent"), bridge.Say("Make an app password in Nextcloud (Settings, Security), then: perch secret set app_token")}
+	case bridge.CodeOf(facts.AccountErr) == bridge.CodeUnauthorized:
+		return problem{bridge.Say("Logged out"), bridge.Say("The server refuses the account; nothing is received until you log in again"), bridge.Say("Log in again: perch setup")}
 	case s.Held:
 		return problem{bridge.Say("Replies are held back"), bridge.Say("The server refused a reply, so nothing more is sent until its cause is mended."), bridge.Say("Mend its cause, then: perch retry")}
 	case s.Tunnel.Phase != "" && s.Tunnel.Phase != "off" && s.Tunnel.Phase != "online":
 		return problem{bridge.Say("The tunnel is not connected"), s.Tunnel.Reason, s.Tunnel.Hint}
+	case facts.AccountErr != nil:
+		return problem{bridge.Say("The server cannot be reached"), bridge.TextOf(facts.AccountErr), bridge.HintOf(facts.AccountErr)}
 	case facts.ServerErr != nil:
 		return problem{bridge.Say("The server cannot be reached"), bridge.TextOf(facts.ServerErr), bridge.HintOf(facts.ServerErr)}
 	case s.Installed != "" && s.Address != "" && s.Installed != s.Address:
