@@ -24,6 +24,7 @@ type world struct {
 
 	t     *testing.T
 	token string
+	mark  bool         // what is received is marked as read
 	now   atomic.Int64 // how far the server's clock is ahead
 
 	mu       sync.Mutex
@@ -144,7 +145,7 @@ func (w *world) follow() (f *receive.Follower, stop func() error) {
 		w.t.Fatal(err)
 	}
 	f = receive.New(receive.Options{
-		Server: client, Intake: w, Places: w, Sink: w, CatchUp: time.Hour,
+		Server: client, Intake: w, Places: w, Sink: w, CatchUp: time.Hour, MarkRead: w.mark,
 		Own: func(_ context.Context, m bridge.Message) (bool, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -511,4 +512,27 @@ func TestWake(t *testing.T) {
 	w.say(group, "alice", "2")
 	w.heard("1", "2")
 	w.polled(1)
+}
+
+// Nobody sees that something was read, unless that is wanted.
+func TestReadMarkers(t *testing.T) {
+	for _, mark := range []bool{false, true} {
+		w := newWorld(t, practice.Options{})
+		w.mark = mark
+		group := w.AddRoom("Kitchen", "alice", "owl")
+		before := w.LastRead(group, "owl")
+		_, stop := w.follow()
+		w.begun()
+		id := w.say(group, "alice", "1")
+		w.heard("1")
+		w.polled(1) // what was read is done with
+		_ = stop()
+		want := before
+		if mark {
+			want = id
+		}
+		if got := w.LastRead(group, "owl"); got != want {
+			t.Errorf("with mark_read = %t it is read up to %d, not %d", mark, got, want)
+		}
+	}
 }
