@@ -47,7 +47,7 @@ type examination struct {
 func newDoctor(u *UI) *doctorPage {
 	p := &doctorPage{u: u, list: newChecklist(u)}
 	p.empty = u.kit.EmptyState(
-		"doctor", bridge.Say("Nothing was looked at yet"),
+		"doctor", bridge.Say("No checks have run yet"),
 		bridge.Say("The doctor looks at everything between Talk and the bot. It changes nothing, posts nothing, and takes less than 15 seconds."),
 		u.kit.Button(bridge.Say("Run all checks"), p.begin),
 	)

@@ -301,7 +301,7 @@ func TestDoctorThatCannotRun(t *testing.T) {
 	x := open(t, b)
 	x.Show(PageDoctor)
 	x.idle()
-	x.reads("there is no home", "Nothing was looked at yet")
+	x.reads("there is no home", "No checks have run yet")
 	x.shoot("doctor-empty")
 	delete(b.errs, "Doctor")
 	test.Tap(x.buttonOf("Run all checks"))

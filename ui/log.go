@@ -434,7 +434,7 @@ func (p *logPage) write(w io.WriteCloser, name string, write func(w io.Writer, e
 func unwritable(name string, err error) error {
 	return &bridge.Error{
 		Code: bridge.CodeUnavailable, Text: bridge.Say("%s could not be written", name),
-		Hint: bridge.Say("Choose another folder, or see if the disk is full."), Cause: err,
+		Hint: bridge.Say("Choose another folder, or check whether the disk is full."), Cause: err,
 	}
 }
 

@@ -47,7 +47,7 @@ func openLog(t *testing.T, b *fakeBackend, v fyne.ThemeVariant) (*tested, *logPa
 func refusing() *fakeBackend {
 	b := newFake()
 	b.snapshot.State = bridge.StateDegraded
-	b.snapshot.Title, b.snapshot.Detail = bridge.Say("Replies are held back"), bridge.Say("The server refused a reply, so nothing more is sent until its cause is mended.")
+	b.snapshot.Title, b.snapshot.Detail = bridge.Say("Replies are held back"), bridge.Say("The server refused a reply, so nothing more is sent until the cause is fixed.")
 	b.snapshot.Held, b.snapshot.Waiting = true, 1
 	return b
 }
@@ -428,7 +428,7 @@ func TestLogExports(t *testing.T) {
 	x.hideNotice()
 	p.write(failing{errors.New("no space left")}, "log.txt", writeJSON)
 	x.settle(func() bool { return x.shell.notice.Visible() })
-	x.reads("log.txt could not be written Choose another folder, or see if the disk is full.")
+	x.reads("log.txt could not be written Choose another folder, or check whether the disk is full.")
 }
 
 // menu returns the menu that is open.

@@ -129,7 +129,7 @@ func (o *overview) showTrouble(s bridge.Snapshot) {
 		visible = s.Held || !asProblem && !asInstall
 	case s.Held:
 		title = bridge.Say("Replies are held back")
-		detail = bridge.Say("%s replies wait until the cause is mended.", strconv.Itoa(s.Waiting))
+		detail = bridge.Say("%s replies wait until the cause is fixed.", strconv.Itoa(s.Waiting))
 	default:
 		visible = false
 	}
@@ -243,7 +243,7 @@ func needsInstall(s bridge.Snapshot) bool {
 	return s.Installed != "" && s.Address != "" && s.Installed != s.Address
 }
 
-// installation is a card that says that the bot is to be installed anew, and
+// installation is a card that says that the bot must be installed again, and
 // how.
 type installation struct {
 	*kit.Card
@@ -260,7 +260,7 @@ func newInstallation(u *UI) *installation {
 	i := &installation{u: u, words: kit.NewProse(), kinds: kit.Layers()}
 	i.code = u.kit.SecretCode("", bridge.Say("Copy with secret"), func() string { return i.commands[i.taken].Lines })
 	i.Card = u.kit.Card(bridge.Text{}, i.words, i.kinds, i.code)
-	i.SetTitle(u.say(bridge.Say("The bot must be installed anew")), kit.Warn)
+	i.SetTitle(u.say(bridge.Say("The bot must be installed again")), kit.Warn)
 	i.Hidden = true
 	return i
 }

@@ -29,13 +29,13 @@ func heldBack() *fakeBackend {
 	b := newFake()
 	s := &b.snapshot
 	s.State = bridge.StateDegraded
-	s.Title, s.Detail = bridge.Say("Replies are held back"), bridge.Say("The server refused a reply, so nothing more is sent until its cause is mended.")
-	s.Fix = bridge.Say("Mend its cause, then: perch retry")
+	s.Title, s.Detail = bridge.Say("Replies are held back"), bridge.Say("The server refused a reply, so nothing more is sent until the cause is fixed.")
+	s.Fix = bridge.Say("Fix the cause, then: perch retry")
 	s.Held, s.Waiting = true, 3
 	s.Address = "https://soft-words-arrive-never.trycloudflare.com/nextcloud-talk"
 	s.Tunnel = bridge.TunnelState{
 		Phase: "reconnecting", Reason: bridge.Say("The connection to Cloudflare was lost."), RetryAt: atTime().Add(30 * time.Second),
-		Hint: bridge.Say("Look whether the network is up."),
+		Hint: bridge.Say("Check whether the network is up."),
 	}
 	return b
 }
@@ -60,7 +60,7 @@ func TestHeldRepliesAreTriedAgain(t *testing.T) {
 	x := open(t, heldBack())
 	x.idle()
 	x.tickNow()
-	x.reads("Replies are held back", "Mend its cause, then:", "perch retry", "median 0.8 s · 3 waiting")
+	x.reads("Replies are held back", "Fix the cause, then:", "perch retry", "median 0.8 s · 3 waiting")
 	test.Tap(x.buttonOf("Try again"))
 	x.idle()
 	if diff := cmp.Diff([]string{"Retry"}, x.fake.asked()); diff != "" {
@@ -80,7 +80,7 @@ func TestBotToBeInstalledAnew(t *testing.T) {
 	x := open(t, heldBack())
 	x.idle()
 	x.tickNow()
-	x.reads("The bot must be installed anew",
+	x.reads("The bot must be installed again",
 		"Talk sends messages to https://bot.example.com/nextcloud-talk, but the bot is at https://soft-words-arrive-never.trycloudflare.com/nextcloud-talk now. Type this on the server:")
 	commands, err := x.fake.Occ(t.Context(), x.fake.config, x.fake.secrets[bridge.WebhookSecret])
 	must(t, err)
@@ -94,7 +94,7 @@ func TestBotToBeInstalledAnew(t *testing.T) {
 	x.fake.change(func(b *fakeBackend) { b.snapshot.Installed = b.snapshot.Address })
 	x.tickNow()
 	for _, text := range x.texts() {
-		if text == "The bot must be installed anew" {
+		if text == "The bot must be installed again" {
 			t.Error("it is installed now")
 		}
 	}

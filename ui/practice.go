@@ -66,7 +66,7 @@ func newPractice(u *UI) *practicePage {
 	p.input.OnSubmitted = func(string) { p.say() }
 	p.quiet = u.kit.EmptyState(
 		"practice", bridge.Say("Say something to your bot"),
-		bridge.Say("It answers here as it would in Talk, with the handler of the settings. One of the people is not among the allowed users: see what becomes of that."),
+		bridge.Say("It answers here as it would in Talk, with the handler of the settings. One of the people is not among the allowed users: see what happens then."),
 	)
 	p.broken = u.kit.EmptyState(
 		"refused", bridge.Say("The practice server could not start"), bridge.Text{},
@@ -91,7 +91,7 @@ func (p *practicePage) shown() {
 	case !reflect.DeepEqual(c.Handler, p.rehearsal.handler):
 		p.rehearsal.stop()
 		if p.talk.said() {
-			p.u.tell(kit.OK, bridge.Say("The handler has changed, so practice begins anew with it."))
+			p.u.tell(kit.OK, bridge.Say("The handler has changed, so practice starts over with it."))
 		}
 		p.begin()
 	case p.server() != nil:

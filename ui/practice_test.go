@@ -150,10 +150,10 @@ func TestPracticeClears(t *testing.T) {
 func TestPracticeThatCannotStart(t *testing.T) {
 	b := newFake()
 	b.errs["Practice"] = &bridge.Error{
-		Code: bridge.CodeUnavailable, Text: bridge.Say("no folder for it can be made"), Hint: bridge.Say("See that the disk is not full."),
+		Code: bridge.CodeUnavailable, Text: bridge.Say("cannot create a folder for it"), Hint: bridge.Say("Check that the disk is not full."),
 	}
 	x, p := practising(t, b, theme.VariantLight)
-	x.reads("The practice server could not start", "No folder for it can be made. See that the disk is not full.")
+	x.reads("The practice server could not start", "Cannot create a folder for it. Check that the disk is not full.")
 	x.shoot("practice-broken")
 	if !p.input.Disabled() {
 		t.Error("one can type to nobody")
@@ -228,7 +228,7 @@ func TestPracticeBeginsAnewWithAnotherHandler(t *testing.T) {
 		b.practice.lines = nil
 	})
 	x.Show(PagePractice)
-	x.reads("The handler has changed, so practice begins anew with it.")
+	x.reads("The handler has changed, so practice starts over with it.")
 	if p.talk.said() {
 		t.Error("it shows what was said to the other handler")
 	}

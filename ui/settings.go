@@ -50,7 +50,7 @@ func newSettings(u *UI) *settingsPage {
 	nextcloud := p.nextcloud()
 	p.reaching = p.reach(true)
 	p.install = p.installer()
-	p.steps = u.kit.SmallButton(bridge.Say("Lead me through it…"), func() { u.Show(PageWelcome) })
+	p.steps = u.kit.SmallButton(bridge.Say("Show me the steps…"), func() { u.Show(PageWelcome) })
 	p.installCard = u.kit.Card(bridge.Say("Install the bot on the server"), p.install, kit.Flow(kit.Space2, p.steps))
 	listen := p.text(
 		"webhook.listen", bridge.Say("Perch listens at"), bridge.Say("Host and port. 127.0.0.1 is this computer alone."),
@@ -115,7 +115,7 @@ func (p *settingsPage) program() *kit.Card {
 			"journal.store_text", bridge.Text{}, bridge.Say("Keep the text of messages that are answered"),
 			func(v *values) *bool { return &v.StoreText },
 		).field,
-		p.pick("window.language", bridge.Say("Language"), bridge.Say("From the next start on."), []pickOption{
+		p.pick("window.language", bridge.Say("Language"), bridge.Say("Takes effect at the next start."), []pickOption{
 			{"", bridge.Say("As the system")}, {"en", asItIs("English")}, {"fr", asItIs("Français")}, {"de", asItIs("Deutsch")},
 		}, func(v values) string { return v.Language }, func(f *form, value string) { f.values.Language = value }).field,
 		p.tick("login", bridge.Say("Start"), bridge.Say("Start Perch when I log in"), func(v *values) *bool { return &v.Login }).field,
@@ -149,9 +149,9 @@ func (p *settingsPage) header() header {
 	case p.saving:
 		h.status, h.detail = kit.StatusBusy, p.u.say(bridge.Say("Saving…"))
 	case wrong == 1:
-		h.status, h.detail = kit.StatusBad, p.u.say(bridge.Say("1 field needs attention. Nothing is saved before."))
+		h.status, h.detail = kit.StatusBad, p.u.say(bridge.Say("1 field needs attention. Nothing is saved until it is fixed."))
 	case wrong > 1:
-		h.status, h.detail = kit.StatusBad, p.u.say(bridge.Say("%s fields need attention. Nothing is saved before.", strconv.Itoa(wrong)))
+		h.status, h.detail = kit.StatusBad, p.u.say(bridge.Say("%s fields need attention. Nothing is saved until they are fixed.", strconv.Itoa(wrong)))
 	case len(p.lost) > 0:
 		h.status, h.detail = kit.StatusWarn, p.u.say(bridge.Say("config.toml needs attention."))
 	case changes == 1:
@@ -225,7 +225,7 @@ func (p *settingsPage) showElsewhere() {
 		}
 	}
 	if len(lines) > 0 {
-		lines = append(lines, p.u.say(bridge.Say("Perch goes on without that. Apply writes the file anew, and keeps the old one beside it.")))
+		lines = append(lines, p.u.say(bridge.Say("Perch continues without it. Apply rewrites the file and keeps the old one beside it.")))
 	}
 	var unseen []string
 	for _, key := range slices.Sorted(maps.Keys(p.checked.errors)) {
@@ -234,7 +234,7 @@ func (p *settingsPage) showElsewhere() {
 		}
 	}
 	if len(unseen) > 0 {
-		lines = append(append(lines, unseen...), p.u.say(bridge.Say("This form does not show that. Mend it in %s", p.u.backend.ConfigFile())))
+		lines = append(append(lines, unseen...), p.u.say(bridge.Say("This form does not show that. Fix it in %s", p.u.backend.ConfigFile())))
 	}
 	p.elsewhere.Hidden = len(lines) == 0
 	p.wrong.Set(kit.NewPart(strings.Join(lines, "\n"), kit.Style{}))
@@ -260,10 +260,10 @@ func (p *settingsPage) save() {
 	})
 }
 
-// askInstall says that the bot must be installed anew, and leads to what to
+// askInstall says that the bot must be installed again, and leads to what to
 // type.
 func (p *settingsPage) askInstall() {
-	p.u.tell(kit.Warn, bridge.Say("The bot must be installed anew on the server."), p.u.kit.SmallButton(bridge.Say("Show what to type"), func() {
+	p.u.tell(kit.Warn, bridge.Say("The bot must be installed again on the server."), p.u.kit.SmallButton(bridge.Say("Show what to type"), func() {
 		p.u.hideNotice()
 		p.u.Show(PageSettings)
 		p.u.reveal(p.installCard)

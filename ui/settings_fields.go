@@ -428,9 +428,9 @@ func (i *installer) update() {
 	has := len(s.commands) > 0
 	switch {
 	case s.secrets[bridge.WebhookSecret].lacking():
-		words, t = bridge.Say("What to type stands here once there is a webhook secret."), kit.Neutral
+		words, t = bridge.Say("The command appears here once there is a webhook secret."), kit.Neutral
 	case s.checked.unreachable() || !s.checked.errors[bridge.WebhookSecret].IsZero():
-		words, t = bridge.Say("What to type stands here once what is wrong is mended."), kit.Neutral
+		words, t = bridge.Say("The command appears here once the problems are fixed."), kit.Neutral
 	case !has && t == kit.Neutral && s.noCommands != nil:
 		words, hint = bridge.Say("%s", kit.Sentence(s.u.say(bridge.TextOf(s.noCommands)))), bridge.HintOf(s.noCommands)
 	}

@@ -364,7 +364,7 @@ func (f *form) modelNumbers(h *config.Handler, wrong map[string]bridge.Text) {
 	if text := strings.ReplaceAll(strings.TrimSpace(v.Temperature), ",", "."); text != "" {
 		n, err := strconv.ParseFloat(text, 64)
 		if h.Temperature = n; err != nil {
-			wrong["handler.temperature"] = bridge.Say("must be a number from 0 to 2; empty for the server's own")
+			wrong["handler.temperature"] = bridge.Say("must be a number from 0 to 2; empty for the server's default")
 		}
 	}
 	whole := func(n *int, text, key string) {
@@ -533,13 +533,13 @@ func installWords(installed, address string, moved, renewed bool) (words bridge.
 	case installed == "":
 		return bridge.Say("Type this on the server. BOT-ID is the number that talk:bot:list shows; TOKEN is what follows /call/ in the address of a conversation."), kit.Neutral
 	case moved && address == "":
-		return bridge.Say("When you apply, the bot gets another address. Talk has it at %s: then install it anew, with what stands here.", installed), kit.Warn
+		return bridge.Say("When you apply, the bot gets another address. Talk knows it at %s: install it again then, with the command that appears here.", installed), kit.Warn
 	case moved && installed != address:
-		return bridge.Say("When you apply, the bot is at %[2]s. Talk has it at %[1]s: then install it anew, with this:", installed, address), kit.Warn
+		return bridge.Say("When you apply, the bot moves to %[2]s. Talk knows it at %[1]s: install it again then, with this:", installed, address), kit.Warn
 	case address != "" && installed != address:
 		return bridge.Say("Talk sends messages to %[1]s, but the bot is at %[2]s now. Type this on the server:", installed, address), kit.Warn
 	case renewed:
-		return bridge.Say("Talk knows the bot by its old secret. Take the bot away and install it anew, with this:"), kit.Warn
+		return bridge.Say("Talk knows the bot by its old secret. Remove the bot and install it again, with this:"), kit.Warn
 	default:
 		return bridge.Say("Talk has the bot at %s. To install it on another server, type this there:", installed), kit.Neutral
 	}

@@ -449,8 +449,8 @@ func TestInstallWords(t *testing.T) {
 	}{
 		"never installed":   {"", is, false, false, "Type this on the server. BOT-ID", kit.Neutral},
 		"as installed":      {is, is, false, false, "Talk has the bot at https://is.example.com.", kit.Neutral},
-		"will move":         {was, is, true, false, "When you apply, the bot is at https://is.example.com. Talk has it at https://was.example.com", kit.Warn},
-		"will move to ?":    {was, "", true, false, "When you apply, the bot gets another address. Talk has it at https://was.example.com", kit.Warn},
+		"will move":         {was, is, true, false, "When you apply, the bot moves to https://is.example.com. Talk knows it at https://was.example.com", kit.Warn},
+		"will move to ?":    {was, "", true, false, "When you apply, the bot gets another address. Talk knows it at https://was.example.com", kit.Warn},
 		"will move back":    {is, is, true, false, "Talk has the bot at", kit.Neutral},
 		"has moved":         {was, is, false, false, "Talk sends messages to https://was.example.com, but the bot is at https://is.example.com now.", kit.Warn},
 		"another secret":    {is, is, false, true, "Talk knows the bot by its old secret.", kit.Warn},

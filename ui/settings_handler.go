@@ -100,7 +100,7 @@ func (h *handlerSection) ownCommands() []fyne.CanvasObject {
 	h.list = h.s.commandList()
 	return []fyne.CanvasObject{
 		kit.NewProse(kit.NewPart(
-			h.s.u.say(bridge.Say("Beside those that are built in. In an answer, %s are filled in.", "{text}, {author}, {author_id}, {room}, {date}, {time}")),
+			h.s.u.say(bridge.Say("In addition to the built-in ones. In an answer, %s are filled in.", "{text}, {author}, {author_id}, {room}, {date}, {time}")),
 			kit.Style{Color: kit.ColorMuted},
 		)), h.list,
 	}
@@ -109,7 +109,7 @@ func (h *handlerSection) ownCommands() []fyne.CanvasObject {
 func (h *handlerSection) program() []fyne.CanvasObject {
 	line := h.s.text(
 		"handler.command", bridge.Say("Command"),
-		bridge.Say("The program and its arguments; quotes hold words with spaces together. No shell sees it. It reads the message as JSON and writes the answer."),
+		bridge.Say("The program and its arguments; put quotes around an argument with spaces. No shell is involved. The program reads the message as JSON and writes the answer."),
 		asItIs("python3 /home/alice/bot.py"), func(v *values) *string { return &v.Command },
 	)
 	h.words = kit.NewProse()
@@ -125,7 +125,7 @@ func (h *handlerSection) address() []fyne.CanvasObject {
 
 func (h *handlerSection) server() fyne.CanvasObject {
 	return h.s.text(
-		"handler.base_url", bridge.Say("Server"), bridge.Say("Any that talks as OpenAI does, with /v1 at the end."),
+		"handler.base_url", bridge.Say("Server"), bridge.Say("Any server with an OpenAI-compatible API; its address ends in /v1."),
 		asItIs("http://127.0.0.1:11434/v1"), func(v *values) *string { return &v.BaseURL },
 	).field
 }
@@ -163,19 +163,19 @@ func (h *handlerSection) model() []fyne.CanvasObject {
 		).field,
 		h.noModels,
 		s.area(
-			"handler.system_prompt", bridge.Say("What it is told first"), bridge.Text{},
+			"handler.system_prompt", bridge.Say("Instructions"), bridge.Text{},
 			bridge.Say("You are Perch, a friendly bird in a family's chat. Answer briefly."), 4, func(v *values) *string { return &v.SystemPrompt },
 		).field,
 		number(
-			"handler.temperature", bridge.Say("Temperature"), bridge.Say("0 to 2; the higher, the freer. Empty: the server's own."),
+			"handler.temperature", bridge.Say("Temperature"), bridge.Say("0 to 2; higher is more varied. Empty: the server's default."),
 			bridge.Say("the server's own"), func(v *values) *string { return &v.Temperature },
 		),
 		number(
-			"handler.history", bridge.Say("Remembers"), bridge.Say("So many earlier messages and answers of a conversation; !forget clears them."),
+			"handler.history", bridge.Say("Remembers"), bridge.Say("How many earlier messages and answers of a conversation it sees; !forget clears them."),
 			asItIs("20"), func(v *values) *string { return &v.History },
 		),
 		number(
-			"handler.max_tokens", bridge.Say("Longest answer"), bridge.Say("In tokens, about four letters each. Empty: the server's own."),
+			"handler.max_tokens", bridge.Say("Longest answer"), bridge.Say("In tokens, about four letters each. Empty: the server's default."),
 			bridge.Say("the server's own"), func(v *values) *string { return &v.MaxTokens },
 		),
 	}
@@ -206,11 +206,11 @@ func (h *handlerSection) manner() []fyne.CanvasObject {
 func (h *handlerSection) limits() []fyne.CanvasObject {
 	return []fyne.CanvasObject{
 		h.s.text(
-			"handler.ack", bridge.Say("While it works"), bridge.Say("An emoji on the message, so that a slow answer does not look dead. Empty: none."),
+			"handler.ack", bridge.Say("While it works"), bridge.Say("A reaction on the message until the answer is there. Empty: none."),
 			asItIs("👀"), func(v *values) *string { return &v.Ack },
 		).field,
 		h.s.text(
-			"handler.on_error", bridge.Say("If it fails"), bridge.Say("What the conversation is told. Empty: nothing."),
+			"handler.on_error", bridge.Say("If it fails"), bridge.Say("Posted in the conversation. Empty: nothing."),
 			bridge.Say("Sorry, that did not work."), func(v *values) *string { return &v.OnError },
 		).field,
 		h.s.text(

@@ -45,7 +45,7 @@ func tunnelSorts() []config.TunnelMode {
 func (s *fieldset) reach(detail bool) *reachSection {
 	r := &reachSection{s: s}
 	r.moved = kit.NewProse(kit.NewPart(
-		s.u.say(bridge.Say("With this the bot gets another address. When you have applied it, install the bot anew: what to type stands below.")),
+		s.u.say(bridge.Say("This gives the bot another address. After you apply it, install the bot again; the command is below.")),
 		kit.Style{Color: kit.ColorWarn, Bold: true},
 	))
 	muted := func(t bridge.Text) *kit.Prose {
@@ -62,13 +62,13 @@ func (s *fieldset) reach(detail bool) *reachSection {
 	})
 
 	r.sorts = s.u.kit.ChoiceCards([]kit.Choice{
-		{Title: bridge.Say("Quick tunnel"), Subtitle: bridge.Say("a trial, without an account")},
-		{Title: bridge.Say("Named tunnel"), Subtitle: bridge.Say("to stay, with your Cloudflare account")},
+		{Title: bridge.Say("Quick tunnel"), Subtitle: bridge.Say("for trying, without an account")},
+		{Title: bridge.Say("Named tunnel"), Subtitle: bridge.Say("permanent, with your Cloudflare account")},
 	}, func(i int) {
 		s.values.Tunnel = tunnelSorts()[i]
 		s.edited()
 	})
-	r.trial = muted(bridge.Say("Good to try Perch: Cloudflare gives it another address now and then, and after each the bot must be installed anew. To stay, take a named tunnel; if Nextcloud is in your own network, no tunnel is needed."))
+	r.trial = muted(bridge.Say("Good for trying Perch: Cloudflare changes the address now and then, and after each change the bot must be installed again. For permanent use, choose a named tunnel; if Nextcloud is in your own network, no tunnel is needed."))
 	hostname := s.text(
 		"tunnel.hostname", bridge.Say("Host name"), bridge.Say("The public host name of the tunnel, as the Cloudflare dashboard has it."),
 		asItIs("bot.example.com"), func(v *values) *string { return &v.Hostname },
@@ -89,7 +89,7 @@ func (s *fieldset) reach(detail bool) *reachSection {
 	r.pills, r.listens = kit.Layers(), kit.NewProse()
 	r.local = s.section(
 		s.u.kit.Field(
-			bridge.Say("Perch listens at"), bridge.Say("An address of this computer in your network. Talk takes plain http to it, and Perch listens there only while this is chosen."),
+			bridge.Say("Perch listens at"), bridge.Say("An address of this computer in your network. Talk accepts plain http to it, and Perch listens there only while this is selected."),
 			kit.Column(kit.Space2, r.pills, r.listens),
 		),
 	)
@@ -100,7 +100,7 @@ func (s *fieldset) reach(detail bool) *reachSection {
 	update := address.update
 	address.update = func() {
 		update()
-		address.know(bridge.Say("Your proxy hands it on to %s. If the proxy is another computer, Perch must listen where it reaches this one.", "http://"+s.values.Listen))
+		address.know(bridge.Say("Your proxy forwards it to %s. If the proxy is on another computer, Perch must listen where the proxy can reach it.", "http://"+s.values.Listen))
 	}
 	r.proxy = s.section(address.field)
 	r.self = muted(bridge.Say("For Nextcloud on this computer: nobody else can reach Perch."))

@@ -94,14 +94,14 @@ func TestSettingsSaveWhatIsRight(t *testing.T) {
 	}
 
 	p.write(t, serverKey, "cloud")
-	x.reads("1 field needs attention. Nothing is saved before.", "Must be an http or https address, such as https://cloud.example.com.")
+	x.reads("1 field needs attention. Nothing is saved until it is fixed.", "Must be an http or https address, such as https://cloud.example.com.")
 	server := p.rowOf(t, serverKey).entry
 	server.TypedShortcut(ctrlS())
 	if !p.applying.Disabled() {
 		t.Error("Apply can be pressed, though the address is wrong")
 	}
 	p.write(t, usersKey, "guests/")
-	x.reads("2 fields need attention. Nothing is saved before.")
+	x.reads("2 fields need attention. Nothing is saved until they are fixed.")
 	p.write(t, usersKey, "carol, dave")
 	p.write(t, serverKey, "https://cloud.example.org/")
 	x.reads("2 changes are not saved yet.")
@@ -276,7 +276,7 @@ func TestSettingsSecretsAreMasked(t *testing.T) {
 	if x.fake.secrets[bridge.WebhookSecret].Reveal() != generated {
 		t.Error("another secret is stored")
 	}
-	x.reads("The bot must be installed anew on the server.", "Talk knows the bot by its old secret. Take the bot away and install it anew, with this:")
+	x.reads("The bot must be installed again on the server.", "Talk knows the bot by its old secret. Remove the bot and install it again, with this:")
 	if strings.Contains(x.markup(), generated) {
 		t.Error("the stored secret is in the window")
 	}
@@ -285,7 +285,7 @@ func TestSettingsSecretsAreMasked(t *testing.T) {
 func TestSettingsSecretsTyped(t *testing.T) {
 	x, p := openSettings(t, newFake())
 	p.write(t, bridge.WebhookSecret, "short")
-	x.reads("Needs at least 40 characters.", "1 field needs attention. Nothing is saved before.")
+	x.reads("Needs at least 40 characters.", "1 field needs attention. Nothing is saved until it is fixed.")
 	p.write(t, bridge.WebhookSecret, "")
 	p.rowOf(t, bridge.WebhookSecret).entry.SetText("")
 	x.reads("Saved. Secrets are in GNOME Keyring.")
@@ -323,7 +323,7 @@ func TestSettingsSecretsElsewhere(t *testing.T) {
 	b = newFake()
 	delete(b.secrets, bridge.WebhookSecret)
 	x, _ = openSettings(t, b)
-	x.reads("Without one every message is refused: generate it.", "What to type stands here once there is a webhook secret.")
+	x.reads("Without one every message is refused: generate it.", "The command appears here once there is a webhook secret.")
 }
 
 func TestSettingsTestTheServer(t *testing.T) {
@@ -369,17 +369,17 @@ func TestSettingsWays(t *testing.T) {
 	b := newFake()
 	b.local = []string{"192.168.1.20", "10.0.0.3"}
 	b.snapshot.Tunnel = bridge.TunnelState{
-		Phase: "reconnecting", Reason: bridge.Say("The connection was lost."), Hint: bridge.Say("Look whether the network is up."),
+		Phase: "reconnecting", Reason: bridge.Say("The connection was lost."), Hint: bridge.Say("Check whether the network is up."),
 	}
 	x, p := openSettings(t, b)
-	x.reads("http://192.168.1.20:8460", "http://127.0.0.1:8460", "tunnel reconnecting", "The connection was lost.", "Look whether the network is up.")
+	x.reads("http://192.168.1.20:8460", "http://127.0.0.1:8460", "tunnel reconnecting", "The connection was lost.", "Check whether the network is up.")
 	take := func(title string) {
 		t.Helper()
 		test.Tap(find(x, func(o *kit.Option) bool { return o.Title.Text == title }))
 		x.idle()
 	}
 	take("Named tunnel")
-	x.reads("connects when you apply", "Is required: the public host name of the tunnel, such as bot.example.com.", "2 fields need attention. Nothing is saved before.")
+	x.reads("connects when you apply", "Is required: the public host name of the tunnel, such as bot.example.com.", "2 fields need attention. Nothing is saved until they are fixed.")
 	x.shoot("settings-tunnel")
 	p.write(t, "tunnel.hostname", "bot.example.com")
 	p.write(t, bridge.TunnelToken, "sudo cloudflared service install eyJ…")
@@ -388,15 +388,15 @@ func TestSettingsWays(t *testing.T) {
 	take("Same network")
 	x.reads("192.168.1.20", "10.0.0.3")
 	take("10.0.0.3")
-	x.reads("With this the bot gets another address. When you have applied it, install the bot anew: what to type stands below.")
-	x.reads("http://10.0.0.3:8460", "When you apply, the bot is at http://10.0.0.3:8460/nextcloud-talk. Talk has it at https://bot.example.com/nextcloud-talk: then install it anew, with this:")
+	x.reads("This gives the bot another address. After you apply it, install the bot again; the command is below.")
+	x.reads("http://10.0.0.3:8460", "When you apply, the bot moves to http://10.0.0.3:8460/nextcloud-talk. Talk knows it at https://bot.example.com/nextcloud-talk: install it again then, with this:")
 	x.shoot("settings-network")
 	x.kit.Shortcut(ctrlS())
 	x.idle()
 	if x.fake.saved.Webhook.Listen != "10.0.0.3:8460" || x.fake.saved.Tunnel.Mode != config.TunnelOff {
 		t.Errorf("saved %+v %+v", x.fake.saved.Webhook, x.fake.saved.Tunnel)
 	}
-	x.reads("The bot must be installed anew on the server.")
+	x.reads("The bot must be installed again on the server.")
 	test.Tap(x.buttonOf("Show what to type"))
 	x.fake.change(func(b *fakeBackend) { b.snapshot.Address = "http://10.0.0.3:8460/nextcloud-talk" })
 	x.tickNow()
@@ -409,7 +409,7 @@ func TestSettingsWays(t *testing.T) {
 	x.tickNow()
 	x.reads("This computer is in no network now.")
 	take("My own proxy")
-	x.reads("1 field needs attention. Nothing is saved before.")
+	x.reads("1 field needs attention. Nothing is saved until it is fixed.")
 	p.write(t, "webhook.public_url", "https://bot.example.com")
 	take("This computer")
 	x.kit.Shortcut(ctrlS())
@@ -432,7 +432,7 @@ func TestSettingsCommandToInstall(t *testing.T) {
 
 	p.write(t, "webhook.path", "bot")
 	x.idle()
-	x.reads("What to type stands here once what is wrong is mended.")
+	x.reads("The command appears here once the problems are fixed.")
 	p.write(t, "webhook.path", "/bot")
 	x.idle()
 	x.reads("sudo nextcloud.occ talk:bot:install -f webhook -f response -- Perch '••••••' http://127.0.0.1:8460/bot\nsudo nextcloud.occ talk:bot:setup BOT-ID TOKEN")
@@ -472,7 +472,7 @@ func TestSettingsRenewedSecret(t *testing.T) {
 func TestSettingsModels(t *testing.T) {
 	x, p := openSettings(t, newFake())
 	test.Tap(find(x, func(o *kit.Option) bool { return o.Title.Text == "Language model" }))
-	x.reads("2 fields need attention. Nothing is saved before.")
+	x.reads("2 fields need attention. Nothing is saved until they are fixed.")
 	if !p.handler.listing.Disabled() {
 		t.Error("models can be asked for without a server")
 	}
@@ -513,7 +513,7 @@ func TestSettingsOwnCommands(t *testing.T) {
 	if !is {
 		t.Fatal("the cursor is not in the new command's name")
 	}
-	x.reads("2 fields need attention. Nothing is saved before.")
+	x.reads("2 fields need attention. Nothing is saved until they are fixed.")
 	test.Type(name, "wifi")
 	x.press(fyne.KeyTab, fyne.KeyTab)
 	help, _ := x.window.Canvas().Focused().(*kit.Entry)
@@ -587,11 +587,11 @@ func TestSettingsOfABrokenFile(t *testing.T) {
 	house := config.DefaultHandler(config.HTTP)
 	b.config.Handlers = map[string]config.Handler{"house": house}
 	x, p := openSettings(t, b)
-	x.reads("1 field needs attention. Nothing is saved before.", "config.toml needs attention", "remove it")
+	x.reads("1 field needs attention. Nothing is saved until it is fixed.", "config.toml needs attention", "remove it")
 	all := strings.Join(x.texts(), "\n")
 	for _, want := range []string{
-		"config.toml:7: webhok: unknown key\nPerch goes on without that. Apply writes the file anew, and keeps the old one beside it.",
-		"handlers.house.url: is required", "This form does not show that. Mend it in /home/me/.config/perch/config.toml",
+		"config.toml:7: webhok: unknown key\nPerch continues without it. Apply rewrites the file and keeps the old one beside it.",
+		"handlers.house.url: is required", "This form does not show that. Fix it in /home/me/.config/perch/config.toml",
 	} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is not to be read", want)

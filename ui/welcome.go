@@ -109,7 +109,7 @@ func (w *welcomePage) build() {
 		stepMessage: w.step(stepMessage, bridge.Say("Write to it"), w.messageStep()...),
 	}
 	w.content.Objects = []fyne.CanvasObject{kit.NewProse(kit.NewPart(
-		u.say(bridge.Say("Perch answers in Nextcloud Talk for you, from this computer. It needs about five minutes, and somebody who may type a command on the server. Nothing is changed there before.")),
+		u.say(bridge.Say("Perch answers in Nextcloud Talk for you, from this computer. Setting it up takes about five minutes, and somebody who can run a command on the server. Nothing changes there until then.")),
 		kit.Style{Color: kit.ColorMuted},
 	))}
 	for _, s := range w.steps {
@@ -163,7 +163,7 @@ func (w *welcomePage) serverStep() []fyne.CanvasObject {
 
 func (w *welcomePage) usersStep() []fyne.CanvasObject {
 	users := w.text(
-		usersKey, bridge.Say("Your user id"), bridge.Say("What you log in to Nextcloud with, not the name that others see. More than one: with commas between. Nobody else is answered."),
+		usersKey, bridge.Say("Your user id"), bridge.Say("What you log in to Nextcloud with, not the name that others see. Separate several with commas. Nobody else is answered."),
 		asItIs("alice"), func(v *values) *string { return &v.Users },
 	)
 	users.entry.OnSubmitted = func(string) { w.pass(stepUsers) }
@@ -172,13 +172,13 @@ func (w *welcomePage) usersStep() []fyne.CanvasObject {
 
 func (w *welcomePage) reachStep() []fyne.CanvasObject {
 	w.reaching = w.reach(false)
-	advice := w.prose(bridge.Say("Talk sends each message to Perch. Is your Nextcloud at home, too? Then take the same network. Is it elsewhere? Then take the tunnel, or a proxy that you have."))
+	advice := w.prose(bridge.Say("Talk sends each message to Perch. If your Nextcloud is at home, too, choose the same network. If it is elsewhere, choose the tunnel, or a proxy of your own."))
 	return []fyne.CanvasObject{w.reaching.ways, advice, w.reaching, w.onward(stepReach, bridge.Say("Next"))}
 }
 
 func (w *welcomePage) startStep() []fyne.CanvasObject {
 	w.secret, w.mend = kit.NewProse(), w.u.kit.Fixes()
-	w.starting = w.u.kit.PrimaryButton(bridge.Say("Make the secret and start"), w.start)
+	w.starting = w.u.kit.PrimaryButton(bridge.Say("Create the secret and start"), w.start)
 	w.again = w.u.kit.Button(bridge.Say("Try again"), w.lookAtSecrets)
 	w.settings = w.u.kit.Button(bridge.Say("Settings"), func() { w.u.Show(PageSettings) })
 	return []fyne.CanvasObject{w.starting, w.secret, w.mend, kit.Flow(kit.Space2, w.starting, w.again, w.settings)}
@@ -227,7 +227,7 @@ func (w *welcomePage) header() header {
 		h.detail = w.u.say(bridge.Say("Step %[1]s of %[2]s", strconv.Itoa(at+1), strconv.Itoa(firstSteps)))
 		h.actions = []fyne.CanvasObject{w.leaving}
 	} else {
-		h.status, h.detail = kit.StatusOK, w.u.say(bridge.Say("All is done: the bot has had its first message."))
+		h.status, h.detail = kit.StatusOK, w.u.say(bridge.Say("All done: the bot has received its first message."))
 	}
 	return h
 }
@@ -314,8 +314,8 @@ func (w *welcomePage) updateStart() {
 	case !s.known:
 		words = bridge.Say("Looking for the secret…")
 	case s.lacking():
-		words = bridge.Say("Talk and Perch know each other by a secret. Perch makes one and keeps it in %s; it stands in no file.", place)
-		label = bridge.Say("Make the secret and start")
+		words = bridge.Say("Talk and Perch know each other by a secret. Perch creates one and keeps it in %s; it is in no file.", place)
+		label = bridge.Say("Create the secret and start")
 	case s.fixed:
 		words = bridge.Say("Talk and Perch know each other by a secret. It comes from %s.", place)
 	default:
@@ -367,7 +367,7 @@ func (w *welcomePage) updateMessage() {
 		return
 	}
 	w.waiting.Set(kit.StatusOK)
-	w.heard.Set(kit.NewPart(u.say(bridge.Say("%s wrote in %s at %s. The bot is in service.", last.Author.String(), last.Room.String(), u.when(last.ReceivedAt))), kit.Style{}))
+	w.heard.Set(kit.NewPart(u.say(bridge.Say("%s wrote in %s at %s. The bot is working.", last.Author.String(), last.Room.String(), u.when(last.ReceivedAt))), kit.Style{}))
 }
 
 // step is one of the first steps: a card that shows what it is about while it is

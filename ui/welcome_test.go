@@ -83,7 +83,7 @@ func TestWelcomeByMouse(t *testing.T) {
 		if len(x.fake.saved.Talk.BaseURL) > 0 {
 			t.Error("saved before it was asked for")
 		}
-		test.Tap(x.buttonOf("Make the secret and start"))
+		test.Tap(x.buttonOf("Create the secret and start"))
 		x.idle()
 		x.running()
 
@@ -112,7 +112,7 @@ func TestWelcomeByMouse(t *testing.T) {
 		x.reads("Step 7 of 7", "Write !ping in the conversation. Perch waits for it here.")
 		x.shoot("welcome-7-" + name)
 		x.hears()
-		x.reads("All is done: the bot has had its first message.", "Alice wrote in Kitchen at 14:35. The bot is in service.")
+		x.reads("All done: the bot has received its first message.", "Alice wrote in Kitchen at 14:35. The bot is working.")
 		x.shoot("welcome-8-" + name)
 		test.Tap(x.buttonOf("To the overview"))
 		if x.current != PageOverview {
@@ -214,9 +214,9 @@ func TestWelcomeOfABotThatRuns(t *testing.T) {
 	x := open(t, newFake())
 	x.Show(PageSettings)
 	x.idle()
-	test.Tap(x.buttonOf("Lead me through it…"))
+	test.Tap(x.buttonOf("Show me the steps…"))
 	x.idle()
-	x.reads("All is done: the bot has had its first message.", "https://cloud.example.com", "alice, bob", "Cloudflare tunnel · https://bot.example.com/nextcloud-talk")
+	x.reads("All done: the bot has received its first message.", "https://cloud.example.com", "alice, bob", "Cloudflare tunnel · https://bot.example.com/nextcloud-talk")
 
 	// What is changed now is to be saved.
 	test.Tap(x.buttonOf("Change"))
@@ -225,7 +225,7 @@ func TestWelcomeOfABotThatRuns(t *testing.T) {
 	x.reads("Step 4 of 7")
 	test.Tap(x.buttonOf("Save and start"))
 	x.idle()
-	x.reads("All is done: the bot has had its first message.")
+	x.reads("All done: the bot has received its first message.")
 	if x.fake.saved.Talk.BaseURL != "https://other.example.com" {
 		t.Errorf("saved %+v", x.fake.saved.Talk)
 	}
@@ -252,7 +252,7 @@ func TestWelcomeTroubles(t *testing.T) {
 	x.idle()
 
 	x.fake.errs["SetSecret"] = errors.New("no space in the keychain")
-	test.Tap(x.buttonOf("Make the secret and start"))
+	test.Tap(x.buttonOf("Create the secret and start"))
 	x.idle()
 	x.reads("Step 4 of 7", "no space in the keychain")
 	if slices.Contains(x.fake.asked(), "Save") {

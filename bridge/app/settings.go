@@ -155,7 +155,7 @@ func (a *App) warnOfHold(ctx context.Context) error {
 	e := bridge.Event{
 		Stage: bridge.StageSender, Kind: bridge.EventHeld, Level: slog.LevelWarn, Code: bridge.CodeUnauthorized,
 		Title: bridge.Say("Replies are held back, because the server refused one (401)"),
-		Hint:  bridge.Say("Mend its cause, then: perch retry"),
+		Hint:  bridge.Say("Fix the cause, then: perch retry"),
 	}
 	if !until.IsZero() {
 		e.Code = bridge.CodeThrottled

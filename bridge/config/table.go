@@ -109,8 +109,8 @@ func configRows() []row[Config] {
 				Name: "tunnel.mode", Help: bridge.Say("The way in through Cloudflare."),
 				Choices: []Choice{
 					{string(TunnelOff), bridge.Say("No tunnel"), bridge.Text{}},
-					{string(TunnelQuick), bridge.Say("Quick tunnel"), bridge.Say("a trial, without an account")},
-					{string(TunnelNamed), bridge.Say("Named tunnel"), bridge.Say("to stay, with your Cloudflare account")},
+					{string(TunnelQuick), bridge.Say("Quick tunnel"), bridge.Say("for trying, without an account")},
+					{string(TunnelNamed), bridge.Say("Named tunnel"), bridge.Say("permanent, with your Cloudflare account")},
 				},
 			},
 			at: func(c *Config) any { return &c.Tunnel.Mode }, normal: TunnelOff,
@@ -216,7 +216,7 @@ func handlerRows() []row[Handler] {
 		},
 		{
 			Key: Key{
-				Name: "system_prompt", Label: bridge.Say("What it is told first"), Lines: 4,
+				Name: "system_prompt", Label: bridge.Say("Instructions"), Lines: 4,
 				Example: "You are Perch, a friendly bird in a family's chat. Answer briefly.",
 				Help:    bridge.Say("What the model is told before each conversation."), Kinds: []string{LLM},
 			},

@@ -94,7 +94,7 @@ func problemOf(s bridge.Snapshot, facts app.Facts) problem {
 	case bridge.CodeOf(facts.AccountErr) == bridge.CodeUnauthorized:
 		return problem{bridge.Say("Logged out"), bridge.Say("The server refuses the account; nothing is received until you log in again"), bridge.Say("Log in again: perch setup")}
 	case s.Held:
-		return problem{bridge.Say("Replies are held back"), bridge.Say("The server refused a reply, so nothing more is sent until its cause is mended."), bridge.Say("Mend its cause, then: perch retry")}
+		return problem{bridge.Say("Replies are held back"), bridge.Say("The server refused a reply, so nothing more is sent until the cause is fixed."), bridge.Say("Fix the cause, then: perch retry")}
 	case s.Tunnel.Phase != "" && s.Tunnel.Phase != "off" && s.Tunnel.Phase != "online":
 		return problem{bridge.Say("The tunnel is not connected"), s.Tunnel.Reason, s.Tunnel.Hint}
 	case facts.AccountErr != nil:
@@ -102,7 +102,7 @@ func problemOf(s bridge.Snapshot, facts app.Facts) problem {
 	case facts.ServerErr != nil:
 		return problem{bridge.Say("The server cannot be reached"), bridge.TextOf(facts.ServerErr), bridge.HintOf(facts.ServerErr)}
 	case s.Installed != "" && s.Address != "" && s.Installed != s.Address:
-		return problem{bridge.Say("The bot must be installed anew"), bridge.Say("Talk has the bot at %[1]s; its address is now %[2]s", s.Installed, s.Address), bridge.Text{}}
+		return problem{bridge.Say("The bot must be installed again"), bridge.Say("Talk has the bot at %[1]s; its address is now %[2]s", s.Installed, s.Address), bridge.Text{}}
 	case s.Problem.Stage == bridge.StageSender, s.Problem.Stage == bridge.StageHandler, s.Problem.Stage == bridge.StageJournal:
 		return problem{bridge.Say("Something went wrong"), s.Problem.Title, s.Problem.Hint}
 	case len(facts.Config.Talk.AllowedUsers) == 0:

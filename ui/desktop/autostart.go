@@ -22,7 +22,7 @@ func SetStartsAtLogin(yes bool) error {
 	}
 	return &bridge.Error{
 		Code:  bridge.CodeUnavailable,
-		Text:  bridge.Say("the start with your session cannot be changed"),
+		Text:  bridge.Say("starting with your session cannot be changed"),
 		Hint:  bridge.Say("add %s to the programs that start with your session, in the system's settings", program+" "+hidden),
 		Cause: err,
 	}

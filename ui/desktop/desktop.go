@@ -236,7 +236,7 @@ func (p *program) hide() {
 	p.remembered.keep()
 	p.background(func() {
 		p.host.notify(p.ctx, p.app, p.say(bridge.Say("Perch keeps running")),
-			p.say(bridge.Say("Its icon in the panel opens it again, and quits it.")))
+			p.say(bridge.Say("Use its icon in the panel to open it again or to quit.")))
 	})
 }
 

@@ -37,7 +37,7 @@ func Claim(ctx context.Context, dir string) (first bool, raise <-chan struct{}, 
 		if err := knock(ctx, path); err != nil {
 			return false, nil, nil, &bridge.Error{
 				Code:  bridge.CodeConflict,
-				Text:  bridge.Say("Perch runs already, but its window cannot be reached"),
+				Text:  bridge.Say("Perch is already running, but its window cannot be reached"),
 				Hint:  bridge.Say("open it from its icon in the panel, or end that process and try again"),
 				Cause: err,
 			}
@@ -65,7 +65,7 @@ func unclaimed(dir string, cause error) error {
 	return &bridge.Error{
 		Code:  bridge.CodeUnavailable,
 		Text:  bridge.Say("cannot tell whether Perch runs already"),
-		Hint:  bridge.Say("see to it that you can write to the folder %s", dir),
+		Hint:  bridge.Say("make sure that you can write to the folder %s", dir),
 		Cause: cause,
 	}
 }

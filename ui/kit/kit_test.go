@@ -425,9 +425,9 @@ func TestFieldShowsHintOrError(t *testing.T) {
 
 func TestSplitCommand(t *testing.T) {
 	for step, want := range map[string][2]string{
-		"":                                  {"", ""},
-		"perch retry":                       {"", "perch retry"},
-		"Mend its cause, then: perch retry": {"Mend its cause, then:", "perch retry"},
+		"":                                 {"", ""},
+		"perch retry":                      {"", "perch retry"},
+		"Fix the cause, then: perch retry": {"Fix the cause, then:", "perch retry"},
 		"make one: perch secret generate webhook_secret":                                          {"make one:", "perch secret generate webhook_secret"},
 		"install it again: occ talk:bot:uninstall --url=https://x":                                {"install it again:", "occ talk:bot:uninstall --url=https://x"},
 		"in Talk: Conversation settings, Bots, Enable":                                            {"in Talk: Conversation settings, Bots, Enable", ""},
