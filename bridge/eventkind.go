@@ -69,7 +69,7 @@ const (
 func (k EventKind) OfMessage() bool {
 	switch k {
 	case EventMessageReceived, EventMessageMissed, EventMessageTurnedAway, EventMessageRepeated, EventMessageHandled, EventMessageSilent,
-		EventMessageNotForBot, EventMessageFailed,
+		EventMessageNotForBot, EventMessageFailed, EventMessagePassed,
 		EventReplySent, EventReplyDelayed, EventReplyHeld, EventReplyGivenUp:
 		return true
 	default:

@@ -10,6 +10,10 @@ import (
 // message again, because it was replaced by one with other settings.
 var ErrAgain = errors.New("the settings have changed")
 
+// ErrPassedOn is wrapped by the error of a Handler that handed the message to
+// another bot, which answers by itself. It is no failure.
+var ErrPassedOn = errors.New("another bot has the message")
+
 // Handler answers messages. It returns replies and never sends them, so that
 // the journal stores them first. It fills in Text (or Reaction) and leaves Ref
 // empty; Room and ReplyTo default to those of m. It must return soon after ctx

@@ -60,7 +60,7 @@ func NewReplyEvent(r ReplyRecord, now time.Time) Event {
 		Ref: r.Reply.Ref, MessageID: r.MessageID, Answers: r.Reply.Answers, Text: r.Reply.Text + r.Reply.Reaction,
 	}
 	if e.Time.IsZero() {
-		e.Time = now
+		e.Time = r.TriedAt
 	}
 	room := r.Reply.Room.String()
 	switch {
@@ -68,6 +68,9 @@ func NewReplyEvent(r ReplyRecord, now time.Time) Event {
 		e.Kind, e.Title = EventReplySent, Say("Reply sent")
 		if r.Reply.Remove { // of a reaction that was told of when it was set
 			e.Level = slog.LevelDebug
+		}
+		if !r.TriedAt.IsZero() {
+			e.Duration = e.Time.Sub(r.TriedAt)
 		}
 		if !r.Reply.AskedAt.IsZero() {
 			e.Waited = e.Time.Sub(r.Reply.AskedAt)

@@ -34,8 +34,9 @@ type Inbox interface {
 	// Claim waits for a message whose room has none claimed. It is the
 	// caller's until Finish, Release or the end of the process.
 	Claim(ctx context.Context) (InboxItem, error)
-	// Finish marks a message as handled, with cause nil or not, and stores its
-	// replies in the outbox, in one transaction.
+	// Finish marks a message as handled, or as failed because of cause, and stores
+	// its replies in the outbox, in one transaction. With an ErrPassedOn as its
+	// cause it was passed on.
 	Finish(ctx context.Context, id int64, replies []Reply, cause error) error
 	// Release gives a claimed message back unhandled: it is the next of its
 	// room, not before notBefore.

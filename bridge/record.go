@@ -11,6 +11,7 @@ const (
 	MessageWaiting    MessageState = "waiting"     // for the handler
 	MessageHandling   MessageState = "handling"    // the handler has it
 	MessageHandled    MessageState = "handled"     // its replies, if it has any, tell the rest
+	MessagePassed     MessageState = "passed"      // another bot has it
 	MessageFailed     MessageState = "failed"      // the handler failed
 	MessageNotForBot  MessageState = "not-for-bot" // no handler answers to it
 	MessageNotAllowed MessageState = "not-allowed" // turned away: its author is not among the allowed users
@@ -72,6 +73,7 @@ type ReplyRecord struct {
 	State     ReplyState `json:"state"`
 	QueuedAt  time.Time  `json:"queued_at"`
 	DueAt     time.Time  `json:"due_at,omitzero"`   // of a waiting one: not tried before
+	TriedAt   time.Time  `json:"tried_at,omitzero"` // when the last attempt began; zero: there was none
 	EndedAt   time.Time  `json:"ended_at,omitzero"` // when it was sent or given up; zero: not yet
 	Attempts  int        `json:"attempts,omitempty"`
 	MessageID string     `json:"message_id,omitempty"` // in the conversation, where Talk tells

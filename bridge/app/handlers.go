@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -81,7 +82,7 @@ func (r revocable) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply
 	defer cancel()
 	defer context.AfterFunc(r.retired, cancel)() //nolint:contextcheck // It ends the wait; nothing inherits it.
 	replies, err := r.relay.Handle(waiting, m)
-	if err != nil && ctx.Err() == nil && r.retired.Err() != nil {
+	if err != nil && !errors.Is(err, bridge.ErrPassedOn) && ctx.Err() == nil && r.retired.Err() != nil {
 		return nil, fmt.Errorf("%w: %w", bridge.ErrAgain, err)
 	}
 	return replies, err

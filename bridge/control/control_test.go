@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -109,8 +110,8 @@ func TestFromTheEmptyHomeToTheFirstAnswer(t *testing.T) {
 	if _, _, exists := w.Config(); exists {
 		t.Error("an empty home has a configuration")
 	}
-	if events, err := w.Events(t.Context(), 0, 10); err != nil || len(events) > 0 {
-		t.Errorf("an empty home has events: %v, %v", events, err)
+	if entries, err := w.log(); err != nil || len(entries) > 0 {
+		t.Errorf("the log of an empty home: %v, %v", entries, err)
 	}
 
 	w.setUp()
@@ -211,22 +212,33 @@ func TestWaitsForItsHome(t *testing.T) {
 	}
 }
 
-func TestWatchesTheJournal(t *testing.T) {
+// log returns the newest entries of the log.
+func (w *world) log() (entries []bridge.Entry, err error) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	defer cancel()
+	err = w.WatchLog(ctx, 1000, func(e []bridge.Entry) {
+		entries = e
+		cancel()
+	})
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return entries, err
+}
+
+func TestWatchesTheLog(t *testing.T) {
 	w := newWorld(t)
 	w.setUp()
-	got := make(chan bridge.Event, 100)
+	got := make(chan bridge.Entry, 100)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	begun := make(chan struct{})
 	go func() {
-		close(begun)
-		done <- w.Watch(ctx, func(events []bridge.Event, _ int) {
-			for _, e := range events {
+		done <- w.WatchLog(ctx, 1000, func(entries []bridge.Entry) {
+			for _, e := range entries {
 				got <- e
 			}
 		})
 	}()
-	<-begun
 	const messages = 3
 	for range messages {
 		posted, err := w.server.Post(t.Context(), w.room, "alice", "!ping")
@@ -234,44 +246,35 @@ func TestWatchesTheJournal(t *testing.T) {
 		_, err = w.server.WaitReply(t.Context(), w.room, posted.ID)
 		check(t, err)
 	}
-	var ids []int64
-	var sent, passing int
+	answered, events := map[int64]bool{}, map[int64]bool{}
 	late := time.NewTimer(testenv.Patience)
 	defer late.Stop()
-	for sent < messages || passing < messages {
+	for len(answered) < messages || len(events) == 0 {
 		select {
 		case e := <-got:
-			switch e.Kind {
-			case bridge.EventMessageHandled:
-				passing++
-			case bridge.EventReplySent:
-				if sent++; e.Answers == "" || e.Waited <= 0 {
-					t.Errorf("a reply answers %q after %v", e.Answers, e.Waited)
-				}
-			default:
+			switch {
+			case e.Event != nil && events[e.Event.ID]:
+				t.Fatalf("event %d comes twice", e.Event.ID)
+			case e.Event != nil:
+				events[e.Event.ID] = true
+			case e.Message != nil && !e.Message.Answered().IsZero():
+				answered[e.Message.ID] = true
 			}
-			if e.ID == 0 {
-				continue
-			}
-			if len(ids) > 0 && e.ID <= ids[len(ids)-1] {
-				t.Fatalf("event %d after %d", e.ID, ids[len(ids)-1])
-			}
-			ids = append(ids, e.ID)
 		case <-late.C:
-			t.Fatalf("saw %d replies and %d passing events", sent, passing)
+			t.Fatalf("saw %d answered messages and %d events", len(answered), len(events))
 		}
 	}
 	cancel()
 	<-done
 
-	events, err := w.Events(t.Context(), 0, 1000)
+	entries, err := w.log()
 	check(t, err)
-	if len(events) < len(ids)+3*messages { // received, handled, sent
-		t.Errorf("%d events are told of the journal, %d seen", len(events), len(ids))
+	if len(entries) < messages+len(events) {
+		t.Errorf("%d entries at once, %d were seen", len(entries), messages+len(events))
 	}
-	check(t, w.ClearEvents(t.Context()))
-	if events, err = w.Events(t.Context(), 0, 1000); err != nil || len(events) > 0 {
-		t.Errorf("after clearing: %d events, %v", len(events), err)
+	check(t, w.ClearLog(t.Context()))
+	if entries, err = w.log(); err != nil || len(entries) > 0 {
+		t.Errorf("after clearing: %d entries, %v", len(entries), err)
 	}
 }
 
@@ -402,11 +405,11 @@ func TestPauseAndResumeAreWishes(t *testing.T) {
 		check(t, w.Pause(t.Context()))
 		w.until("it is paused", func(s bridge.Snapshot) bool { return s.State == bridge.StatePaused && s.Local == "" })
 	}
-	events, err := w.Events(t.Context(), 0, 1000)
+	entries, err := w.log()
 	check(t, err)
 	stops := 0
-	for _, e := range events {
-		if strings.Contains(e.Title.String(), "has stopped") {
+	for _, e := range entries {
+		if e.Event != nil && e.Event.Kind == bridge.EventStopped {
 			stops++
 		}
 	}

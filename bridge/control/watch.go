@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,35 +12,14 @@ import (
 )
 
 const (
-	batchEvery = 100 * time.Millisecond // how often Watch calls at most
-	lookEvery  = time.Second            // for what another process wrote
-	watchBatch = 5000                   // events at once
+	batchEvery = 100 * time.Millisecond // how often WatchLog calls at most
+	// An event is stored a moment after it is published. It is looked for so
+	// often, each time after batchEvery.
+	storedLooks = 20
 )
 
-// Events returns the newest stored events with a higher id than after, limit at
-// most, oldest first; with after 0, what became of messages too, whose events
-// have no id. There are none before the first start.
-func (b *Bot) Events(ctx context.Context, after int64, limit int) ([]bridge.Event, error) {
-	j, err := b.journal(ctx)
-	if bridge.CodeOf(err) == bridge.CodeNotFound {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if after > 0 {
-		return j.Events(ctx, journal.Filter{After: after, Limit: limit, Level: slog.LevelDebug})
-	}
-	entries, err := j.Entries(ctx, journal.Filter{Limit: limit})
-	var events []bridge.Event
-	for _, entry := range entries {
-		events = append(events, entry.Events(time.Now())...)
-	}
-	return events, err
-}
-
-// ClearEvents empties the log. What waits stays.
-func (b *Bot) ClearEvents(ctx context.Context) error {
+// ClearLog empties the log. Messages that wait and their replies stay.
+func (b *Bot) ClearLog(ctx context.Context) error {
 	j, err := b.guest(ctx)
 	if bridge.CodeOf(err) == bridge.CodeNotFound {
 		return nil
@@ -50,95 +30,215 @@ func (b *Bot) ClearEvents(ctx context.Context) error {
 	return j.Clear(ctx)
 }
 
-// Watch calls batch with events as they are stored, oldest first, and with
-// those that are not and have no id, as they happen: of messages, and of level
-// Debug. dropped
-// is how many were too fast for it. It calls at most ten times a second, from
-// one goroutine, until ctx is done.
-func (b *Bot) Watch(ctx context.Context, batch func(events []bridge.Event, dropped int)) error {
+// WatchLog calls show with the newest entries of the log, limit at most, oldest
+// first, then with those that are new or have changed, until ctx is done. It
+// calls at most ten times a second, from one goroutine. While nothing happens
+// it does nothing. There are no entries before the first start.
+func (b *Bot) WatchLog(ctx context.Context, limit int, show func(entries []bridge.Entry)) error {
 	live := b.bus.Subscribe(eventBuffer)
 	defer live.Close()
-	var after int64
-	if j, err := b.journal(ctx); err == nil {
-		if newest, err := j.Events(ctx, journal.Filter{Limit: 1, Level: slog.LevelDebug}); err == nil && len(newest) > 0 {
-			after = newest[0].ID
-		}
-	}
-	fresh := &inTurn{}
+	news := &news{wake: make(chan struct{}, 1)}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wg.Go(func() {
 		for {
-			events, _, err := live.Next(ctx)
+			events, dropped, err := live.Next(ctx)
 			if err != nil {
 				return
 			}
-			fresh.add(events)
+			news.add(events, dropped > 0)
 		}
 	})
-	soon, later := time.NewTicker(batchEvery), time.NewTicker(lookEvery)
-	defer soon.Stop()
-	defer later.Stop()
+	w := &logWatch{bot: b, limit: limit}
+	entries, err := w.all(ctx)
+	show(entries)
+	if err != nil {
+		return err
+	}
 	for {
-		look := false
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-soon.C:
-		case <-later.C:
-			look = true
+		case <-news.wake:
 		}
-		passing, stored := fresh.take()
-		if !look && !stored && len(passing) == 0 {
-			continue
+		timer := time.NewTimer(batchEvery)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
 		}
-		var events []bridge.Event
-		j, err := b.journal(ctx)
-		if err == nil {
-			events, err = j.Events(ctx, journal.Filter{After: after, Limit: watchBatch, Level: slog.LevelDebug})
-		}
-		if err != nil && bridge.CodeOf(err) != bridge.CodeNotFound {
-			continue // it is asked again in a moment
-		}
-		dropped := 0
-		if n := len(events); n > 0 {
-			if n == watchBatch {
-				dropped = max(0, int(events[0].ID-after-1))
-			}
-			after = events[n-1].ID
-		}
-		if len(events)+len(passing) > 0 {
-			batch(append(events, passing...), dropped)
+		if entries := w.changed(ctx, news); len(entries) > 0 {
+			show(entries)
 		}
 	}
 }
 
-// inTurn keeps what happened between two looks.
-type inTurn struct {
+// logWatch is how far somebody has seen the log.
+type logWatch struct {
+	bot   *Bot
+	limit int
+	after int64 // the newest event that was seen
+}
+
+// all returns the newest entries.
+func (w *logWatch) all(ctx context.Context) ([]bridge.Entry, error) {
+	j, err := w.bot.journal(ctx)
+	if bridge.CodeOf(err) == bridge.CodeNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	entries, err := j.Entries(ctx, journal.Filter{Limit: w.limit, Level: slog.LevelDebug})
+	for _, e := range entries {
+		if e.Event != nil {
+			w.after = max(w.after, e.Event.ID)
+		}
+	}
+	return entries, err
+}
+
+// changed returns the entries that the news are about. What cannot be read now
+// is looked for with the next news.
+func (w *logWatch) changed(ctx context.Context, news *news) []bridge.Entry {
+	keys, replies, missed := news.take()
+	if missed {
+		entries, err := w.all(ctx)
+		if err != nil {
+			news.again(keys, true)
+		}
+		return entries
+	}
+	j, err := w.bot.journal(ctx)
+	if err != nil {
+		return nil
+	}
+	var entries []bridge.Entry
+	if len(keys) > 0 {
+		messages, err := j.Messages(ctx, journal.Filter{Keys: keys, Limit: len(keys), Level: slog.LevelDebug})
+		if err != nil {
+			news.again(keys, false)
+		}
+		for i := range messages {
+			entries = append(entries, bridge.Entry{Message: &messages[i]})
+		}
+	}
+	if replies {
+		list, _ := j.Replies(ctx, journal.Filter{Limit: recentReplies, Level: slog.LevelDebug}) // the next one brings them
+		for i := range list {
+			entries = append(entries, bridge.Entry{Reply: &list[i]})
+		}
+	}
+	events, err := j.Events(ctx, journal.Filter{After: w.after, Limit: w.limit, Level: slog.LevelDebug})
+	if err == nil {
+		news.stored(len(events))
+	}
+	for i := range events {
+		w.after = max(w.after, events[i].ID)
+		entries = append(entries, bridge.Entry{Event: &events[i]})
+	}
+	slices.SortStableFunc(entries, func(x, y bridge.Entry) int { return x.Time().Compare(y.Time()) })
+	return entries
+}
+
+// recentReplies is how many replies that answer no message are looked at again
+// when one of them has changed.
+const recentReplies = 50
+
+// news are what events said that was not shown yet.
+type news struct {
+	wake chan struct{} // one token: there are some
+
 	mu      sync.Mutex
-	passing []bridge.Event // of level Debug, the newest watchBatch
-	recent  time.Time      // when something was last stored
+	keys    map[bridge.Key]bool // messages that have changed
+	replies bool                // a reply that answers no message has
+	missed  bool                // some events were dropped: anything may have changed
+	events  int                 // that are stored, or will be in a moment
+	looks   int                 // for those
 }
 
-func (f *inTurn) add(events []bridge.Event) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// most bounds the messages that are looked at one by one.
+const most = 2000
+
+func (n *news) add(events []bridge.Event, missed bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.keys == nil {
+		n.keys = map[bridge.Key]bool{}
+	}
+	n.missed = n.missed || missed
+	any := missed
 	for _, e := range events {
-		if e.Level > slog.LevelDebug && !e.Kind.OfMessage() {
-			f.recent = time.Now()
-		} else if len(f.passing) < watchBatch {
-			f.passing = append(f.passing, e)
+		switch {
+		case !e.Kind.OfMessage():
+			if e.Level <= slog.LevelDebug {
+				continue
+			}
+			n.events++
+			n.looks = storedLooks
+		case e.Stage == bridge.StageSender && e.Answers == "":
+			n.replies = true
+		case e.Stage == bridge.StageSender:
+			n.keys[bridge.Key{Room: e.Room.Token, ID: e.Answers}] = true
+		default:
+			n.keys[bridge.Key{Room: e.Room.Token, ID: e.MessageID}] = true
 		}
+		any = true
+	}
+	if len(n.keys) > most {
+		clear(n.keys)
+		n.missed = true
+	}
+	if any {
+		n.signal()
 	}
 }
 
-// take returns what passed, and whether something was or may still be stored:
-// that takes a moment.
-func (f *inTurn) take() (passing []bridge.Event, stored bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	passing, f.passing = f.passing, nil
-	return passing, time.Since(f.recent) < lookEvery/2
+// take returns the news, of which there are none then.
+func (n *news) take() (keys []bridge.Key, replies, missed bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for key := range n.keys {
+		keys = append(keys, key)
+	}
+	replies, missed = n.replies, n.missed
+	clear(n.keys)
+	n.replies, n.missed = false, false
+	if missed {
+		n.events, n.looks = 0, 0
+	}
+	return keys, replies, missed
+}
+
+// again gives back what could not be looked at.
+func (n *news) again(keys []bridge.Key, missed bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, key := range keys {
+		n.keys[key] = true
+	}
+	n.missed = n.missed || missed
+}
+
+// stored says how many events were found; those that are still on their way are
+// looked for again.
+func (n *news) stored(found int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.events = max(0, n.events-found)
+	if n.looks--; n.events > 0 && n.looks > 0 {
+		n.signal()
+	} else {
+		n.events = 0
+	}
+}
+
+func (n *news) signal() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
 }

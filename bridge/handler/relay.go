@@ -61,7 +61,7 @@ func (r *Relay) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, e
 	for first := true; ; first = false {
 		err := r.attempt(ctx, e, m)
 		if err == nil {
-			return nil, nil
+			return nil, bridge.ErrPassedOn
 		}
 		if ctx.Err() != nil {
 			return nil, interrupted(ctx, e)

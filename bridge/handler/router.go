@@ -142,9 +142,10 @@ func (a *asked) handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, e
 	if errors.Is(err, bridge.ErrAgain) {
 		return nil, err
 	}
+	passed := errors.Is(err, bridge.ErrPassedOn)
 	replies := make([]bridge.Reply, 0, len(given)+2)
 	replies = append(replies, given...)
-	if err != nil && a.config.OnError != "" {
+	if err != nil && !passed && a.config.OnError != "" {
 		replies = append(replies, bridge.Reply{Text: a.config.OnError})
 	}
 	for i := range replies {

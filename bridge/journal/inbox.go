@@ -26,13 +26,14 @@ const (
 	messageBusy
 	messageUnreadable
 	messageMissed
+	messagePassed
 )
 
 // messageStates are the states in the order of their numbers.
 func messageStates() []bridge.MessageState {
 	return []bridge.MessageState{
 		bridge.MessageWaiting, bridge.MessageHandled, bridge.MessageFailed, bridge.MessageOwn, bridge.MessageNotForBot,
-		bridge.MessageNotAllowed, bridge.MessageRoomOff, bridge.MessageBusy, bridge.MessageUnreadable, bridge.MessageMissed,
+		bridge.MessageNotAllowed, bridge.MessageRoomOff, bridge.MessageBusy, bridge.MessageUnreadable, bridge.MessageMissed, bridge.MessagePassed,
 	}
 }
 
@@ -330,7 +331,10 @@ func (j *Journal) message(ctx context.Context, id int64) (m bridge.Message, err 
 // Finish implements bridge.Inbox.
 func (j *Journal) Finish(ctx context.Context, id int64, replies []bridge.Reply, cause error) error {
 	state := messageHandled
-	if cause != nil {
+	switch {
+	case errors.Is(cause, bridge.ErrPassedOn):
+		state, cause = messagePassed, nil
+	case cause != nil:
 		state = messageFailed
 	}
 	failure, err := failureJSON(bridge.FailureOf(cause))
@@ -366,8 +370,8 @@ func (j *Journal) Finish(ctx context.Context, id int64, replies []bridge.Reply, 
 	} else if cause != nil {
 		err = j.writer.do(ctx, finish)
 	} else { // if this is lost in a crash, the message is handled again, and nothing is said twice
-		j.setFinishing(id, true)
-		err = j.writer.soon(ctx, &op{done: make(chan error, 1), run: finish, after: func() { j.setFinishing(id, false) }})
+		j.setFinishing(id, state)
+		err = j.writer.soon(ctx, &op{done: make(chan error, 1), run: finish, after: func() { j.setFinishing(id, messageWaiting) }})
 	}
 	if err != nil {
 		return j.explain(err)
@@ -376,18 +380,18 @@ func (j *Journal) Finish(ctx context.Context, id int64, replies []bridge.Reply, 
 	return nil
 }
 
-// setFinishing notes that a message is handled, until that is on disk.
-func (j *Journal) setFinishing(id int64, yes bool) {
+// setFinishing notes the state of a message until that is on disk.
+func (j *Journal) setFinishing(id int64, state int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if yes {
-		j.finishing[id] = true
-	} else {
+	if state == messageWaiting {
 		delete(j.finishing, id)
+	} else {
+		j.finishing[id] = state
 	}
 }
 
-func (j *Journal) isFinishing(id int64) bool {
+func (j *Journal) finishingState(id int64) int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.finishing[id]

@@ -51,7 +51,7 @@ type Journal struct {
 	echoes    atomic.Bool
 
 	mu        sync.Mutex
-	finishing map[int64]bool // messages that are handled, which is not on disk yet
+	finishing map[int64]int  // messages that are handled, which is not on disk yet
 	queued    map[int64]bool // replies that stand in the outbox lanes
 	resumed   string         // when Resume was last called, by any process
 	holdTimer *time.Timer
@@ -76,7 +76,7 @@ func Open(ctx context.Context, path string, o Options) (*Journal, error) {
 	}
 	j := &Journal{
 		path: path, sink: o.Sink, now: o.Now, guest: o.Guest,
-		finishing: make(map[int64]bool),
+		finishing: make(map[int64]int),
 		inbox:     newLanes[*bridge.Message](), outbox: newLanes[struct{}](),
 	}
 	j.storeText.Store(true)

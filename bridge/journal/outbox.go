@@ -154,7 +154,7 @@ func (j *Journal) reply(ctx context.Context, id int64) (item bridge.OutboxItem, 
 // Begin implements bridge.Outbox.
 func (j *Journal) Begin(ctx context.Context, id int64) error {
 	return j.explain(j.writer.do(ctx, func(ctx context.Context, db *database) error {
-		_, _, err := db.exec(ctx, "UPDATE outbox SET sending = 1, attempts = attempts + 1 WHERE id = ?", id)
+		_, _, err := db.exec(ctx, "UPDATE outbox SET sending = 1, attempts = attempts + 1, tried = ? WHERE id = ?", millis(j.now()), id)
 		return err
 	}))
 }
@@ -239,8 +239,9 @@ func (j *Journal) postpone(ctx context.Context, id int64, at time.Time, unclear 
 	var room string
 	var unclears int64
 	err = j.writer.do(ctx, func(ctx context.Context, db *database) error {
-		err := db.row(ctx, "UPDATE outbox SET due = ?, attempts = attempts + 1 - sending, sending = 0, unclear = unclear + ?, failure = ? WHERE id = ? RETURNING room, unclear",
-			[]any{millis(at), unclear, failure, id}, &room, &unclears)
+		err := db.row(ctx, `UPDATE outbox SET due = ?, tried = CASE WHEN sending THEN tried ELSE ? END, attempts = attempts + 1 - sending, sending = 0,
+			unclear = unclear + ?, failure = ? WHERE id = ? RETURNING room, unclear`,
+			[]any{millis(at), millis(j.now()), unclear, failure, id}, &room, &unclears)
 		if err != nil || also == nil {
 			return err
 		}

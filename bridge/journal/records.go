@@ -129,8 +129,8 @@ func (j *Journal) scanMessage(scan scanner) (r bridge.Record, err error) {
 	r.State = stateOf(int(state))
 	switch {
 	case r.State != bridge.MessageWaiting:
-	case j.isFinishing(r.ID):
-		r.State, r.EndedAt = bridge.MessageHandled, j.now()
+	case j.finishingState(r.ID) != messageWaiting:
+		r.State, r.EndedAt = stateOf(j.finishingState(r.ID)), j.now()
 	case j.inbox.isClaimed(r.ID):
 		r.State = bridge.MessageHandling
 	}
@@ -167,15 +167,15 @@ func (j *Journal) replies(ctx context.Context, db *database, condition string, a
 	if held && !heldUntil.IsZero() && !j.now().Before(heldUntil) {
 		held = false
 	}
-	err = db.each(ctx, `SELECT id, COALESCE(answers, 0), room, queued, due, attempts, unclear, sending, state, ended, failure, message, reply
+	err = db.each(ctx, `SELECT id, COALESCE(answers, 0), room, queued, due, attempts, unclear, sending, state, ended, tried, failure, message, reply
 		FROM outbox WHERE `+condition, func(scan scanner) error {
 		var r replyRow
 		var room string
 		var queued, due, unclear, sending, state int64
-		var ended *int64
+		var ended, tried *int64
 		var message *string
 		var failure, body []byte
-		err := scan(&r.ID, &r.answers, &room, &queued, &due, &r.Attempts, &unclear, &sending, &state, &ended, &failure, &message, &body)
+		err := scan(&r.ID, &r.answers, &room, &queued, &due, &r.Attempts, &unclear, &sending, &state, &ended, &tried, &failure, &message, &body)
 		if err != nil {
 			return err
 		}
@@ -188,6 +188,9 @@ func (j *Journal) replies(ctx context.Context, db *database, condition string, a
 		}
 		if ended != nil {
 			r.EndedAt = fromMillis(*ended)
+		}
+		if tried != nil {
+			r.TriedAt = fromMillis(*tried)
 		}
 		switch {
 		case state == replySent:

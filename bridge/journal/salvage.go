@@ -397,9 +397,9 @@ func (s *salvage) restore(ctx context.Context, db *database) (saved, error) {
 		}
 	}
 	for id, row := range s.rows[outboxShape] {
-		sending, ended, form, failure := at(row, 10), at(row, 11), at(row, 12), at(row, 13)
+		sending, ended, form, failure, tried := at(row, 10), at(row, 11), at(row, 12), at(row, 13), at(row, 14)
 		if _, old := sending.(string); old || sending == nil {
-			sending, ended, form, failure = int64(0), nil, int64(0), nil
+			sending, ended, form, failure, tried = int64(0), nil, int64(0), nil, nil
 		}
 		body, _ := row[8].([]byte)
 		if row[7] == int64(replyWaiting) && !json.Valid(body) {
@@ -408,9 +408,9 @@ func (s *salvage) restore(ctx context.Context, db *database) (saved, error) {
 		if form == nil {
 			form = int64(0)
 		}
-		if _, _, err := db.exec(ctx, `INSERT OR IGNORE INTO outbox (id, answers, room, queued, due, attempts, unclear, state, reply, message, sending, ended, form, failure)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			id, row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], at(row, 9), sending, ended, form, failure); err != nil {
+		if _, _, err := db.exec(ctx, `INSERT OR IGNORE INTO outbox (id, answers, room, queued, due, attempts, unclear, state, reply, message, sending, ended, form, failure, tried)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			id, row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], at(row, 9), sending, ended, form, failure, tried); err != nil {
 			return n, err
 		}
 		if row[7] == int64(replyWaiting) {

@@ -2,22 +2,25 @@
 -- events.
 
 -- inbox.state: 0 waiting, 1 handled, 2 failed, 3 our own reply come back, 4 not
--- for the bot, 5 not allowed, 6 conversation off, 7 busy, 8 unreadable, 9 missed.
+-- for the bot, 5 not allowed, 6 conversation off, 7 busy, 8 unreadable, 9 missed, 10 passed on.
 ALTER TABLE inbox ADD COLUMN digest INTEGER;  -- hash of who wrote what
 ALTER TABLE inbox ADD COLUMN ended INTEGER;   -- Unix milliseconds: handled, failed, turned away
 ALTER TABLE inbox ADD COLUMN failure BLOB;    -- bridge.Failure as JSON
 UPDATE inbox SET failure = CAST(json_object('code', 'internal', 'cause', cause) AS BLOB) WHERE cause IS NOT NULL;
 ALTER TABLE inbox DROP COLUMN cause;
+ALTER TABLE inbox ADD COLUMN cause TEXT AS (failure ->> '$.cause') VIRTUAL; -- for people who look
 
 -- outbox.unclear counts the attempts that ended without an answer.
 ALTER TABLE outbox ADD COLUMN sending INTEGER NOT NULL DEFAULT 0; -- an attempt began and has not ended
 ALTER TABLE outbox ADD COLUMN ended INTEGER;                      -- Unix milliseconds: sent, given up
 ALTER TABLE outbox ADD COLUMN form INTEGER NOT NULL DEFAULT 0;    -- 0 text, 1 reaction, 2 reaction taken away
 ALTER TABLE outbox ADD COLUMN failure BLOB;                       -- bridge.Failure as JSON
+ALTER TABLE outbox ADD COLUMN tried INTEGER;                      -- Unix milliseconds: the last attempt began
 UPDATE outbox SET failure = CAST(json_object('code', 'internal', 'cause', cause) AS BLOB) WHERE cause IS NOT NULL;
 UPDATE outbox SET form = CASE WHEN reply ->> '$.remove' THEN 2 WHEN reply ->> '$.reaction' <> '' THEN 1 ELSE 0 END WHERE reply IS NOT NULL;
 UPDATE outbox SET ended = queued WHERE state <> 0;
 ALTER TABLE outbox DROP COLUMN cause;
+ALTER TABLE outbox ADD COLUMN cause TEXT AS (failure ->> '$.cause') VIRTUAL;
 CREATE INDEX outbox_answers ON outbox (answers) WHERE answers IS NOT NULL;
 
 -- Names of conversations.

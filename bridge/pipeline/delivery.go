@@ -95,11 +95,10 @@ func (d *Delivery) deliver(ctx context.Context, item bridge.OutboxItem) error {
 	}
 	now := time.Now()
 	r := bridge.ReplyRecord{
-		ID: item.ID, Reply: item.Reply, QueuedAt: item.QueuedAt, Attempts: item.Attempts + 1, MessageID: messageID,
+		ID: item.ID, Reply: item.Reply, QueuedAt: item.QueuedAt, Attempts: item.Attempts + 1, TriedAt: started, MessageID: messageID,
 	}
 	err = d.conclude(context.WithoutCancel(ctx), item, err, &r, now)
 	e := bridge.NewReplyEvent(r, now)
-	e.Duration = now.Sub(started)
 	d.Sink.Publish(e)
 	return err
 }

@@ -95,6 +95,9 @@ func (w *Worker) handle(ctx context.Context, item bridge.InboxItem) error {
 		return err
 	}
 	w.loops.replied(m.Room.Token, replies, time.Now())
+	if errors.Is(err, bridge.ErrPassedOn) {
+		return nil // the handler has told of it
+	}
 	e := bridge.NewHandledEvent(m, len(replies), bridge.FailureOf(err))
 	e.Duration = took
 	w.Sink.Publish(e)
