@@ -38,17 +38,15 @@ type Backend interface {
 	Practice(ctx context.Context) (bridge.Practice, error)
 }
 
-// Log is the journal's events.
+// Log is the journal as a person reads it.
 type Log interface {
-	// Events returns the newest stored events with a higher id than after, limit
-	// at most, oldest first.
-	Events(ctx context.Context, after int64, limit int) ([]bridge.Event, error)
-	// ClearEvents removes all stored events; messages and replies stay.
-	ClearEvents(ctx context.Context) error
-	// Watch calls batch with new events, oldest first, and how many were dropped
-	// before them, until ctx is done; at most ten times a second. It calls from
-	// a goroutine of its own.
-	Watch(ctx context.Context, batch func(events []bridge.Event, dropped int)) error
+	// WatchLog calls show with the newest entries, limit at most, oldest first,
+	// then with those that are new or have changed, until ctx is done; at most
+	// ten times a second, from one goroutine. The error says why the journal
+	// cannot be read.
+	WatchLog(ctx context.Context, limit int, show func(entries []bridge.Entry)) error
+	// ClearLog empties the log. Messages that wait and their replies stay.
+	ClearLog(ctx context.Context) error
 }
 
 // Settings are what the form shows and changes.

@@ -50,7 +50,7 @@ type fakeBackend struct {
 	changed chan struct{}
 
 	snapshot bridge.Snapshot
-	events   []bridge.Event // of the log, oldest first
+	log      *ledger
 	config   config.Config
 	problems []config.Problem
 	exists   bool
@@ -60,7 +60,7 @@ type fakeBackend struct {
 	errs     map[string]error // by the name of the method that returns it
 	calls    []string         // what was asked that changes something: "Pause", "Save", "SetSecret app_token"
 	saved    config.Config    // by Save
-	watchers []chan []bridge.Event
+	watchers []chan []bridge.Entry
 	live     bool // Watch goes on until it is told to stop, so that idle cannot be used
 	practice *fakePractice
 	fixed    map[string]bool // secrets that come from a variable, by their name
@@ -107,7 +107,8 @@ func newFake() *fakeBackend {
 		b.snapshot.Hour.Bars[i].Messages = n
 	}
 	b.snapshot.Hour.Bars[15].Failures = 1
-	b.events = fakeEvents()
+	b.log = &ledger{}
+	b.log.all(fakeEvents()...)
 	b.report = fakeReport()
 	return b
 }
@@ -137,13 +138,13 @@ func fakeEvents() []bridge.Event {
 		{
 			ID: 6, Time: at(32, 40), Stage: bridge.StageSender, Kind: bridge.EventReplyHeld, Level: slog.LevelError, Title: bridge.Say("The server refused the signature"),
 			Room: kitchen(), Answers: "1567", Code: bridge.CodeUnauthorized, Text: "pong",
-			Reason: bridge.Say("Sending is stopped so that Nextcloud does not lock this address out."),
+			Reason: bridge.Say("Its secret is another one."),
 			Cause:  "POST /ocs/v2.php/apps/spreed/api/v1/bot/knzaftd5/message: 401",
 			Hint:   bridge.Say("Check the secret, then: perch retry"),
 		},
 		said(7, at(33, 2), "1568", family, grandma, "Are the lights off?"),
 		{
-			ID: 8, Time: at(34, 20), Stage: bridge.StageIntake, Level: slog.LevelWarn, Title: bridge.Say("not among the allowed users"),
+			ID: 8, Time: at(34, 20), Stage: bridge.StageIntake, Kind: bridge.EventMessageTurnedAway, Level: slog.LevelWarn, Title: bridge.Say("not among the allowed users"),
 			Room: ops(), Actor: mallory(), MessageID: "1569", Code: bridge.CodeDenied, Text: "hello?",
 			Hint: bridge.Say("Add %s to the allowed users in the settings.", `"mallory"`),
 		},
@@ -151,6 +152,7 @@ func fakeEvents() []bridge.Event {
 		{ID: 10, Time: at(34, 51), Stage: bridge.StageSender, Kind: bridge.EventReplySent, Level: slog.LevelInfo, Title: bridge.Say("Reply sent"), Room: ops(), MessageID: "1572", Answers: "1570", Text: "All is well.", Duration: 9 * time.Millisecond, Waited: 12 * time.Millisecond},
 		said(11, at(35, 8), "1571", kitchen(), alice(), "what is for dinner?"),
 		{ID: 12, Time: at(35, 9), Stage: bridge.StageSender, Kind: bridge.EventReplySent, Level: slog.LevelInfo, Title: bridge.Say("Reply sent"), Room: kitchen(), MessageID: "1573", Answers: "1571", Text: "Lentil soup.", Duration: 210 * time.Millisecond, Waited: 900 * time.Millisecond},
+		{Time: at(33, 2), Stage: bridge.StageHandler, Kind: bridge.EventMessageSilent, Level: slog.LevelDebug, Title: bridge.Say("Handled, without a reply"), Room: family, Actor: grandma, MessageID: "1568"},
 	}
 }
 
@@ -217,64 +219,64 @@ func (b *fakeBackend) Resume(context.Context) error { return b.called("Resume") 
 func (b *fakeBackend) Pause(context.Context) error  { return b.called("Pause") }
 func (b *fakeBackend) Retry(context.Context) error  { return b.called("Retry") }
 
-func (b *fakeBackend) Events(_ context.Context, after int64, limit int) ([]bridge.Event, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var list []bridge.Event
-	for _, e := range b.events {
-		if e.ID > after {
-			list = append(list, e)
-		}
-	}
-	return list[max(0, len(list)-limit):], b.errs["Events"]
-}
-
-func (b *fakeBackend) ClearEvents(context.Context) error {
-	err := b.called("ClearEvents")
+func (b *fakeBackend) ClearLog(context.Context) error {
+	err := b.called("ClearLog")
 	if err == nil {
 		b.mu.Lock()
-		b.events = nil
+		b.log = &ledger{}
 		b.mu.Unlock()
 	}
 	return err
 }
 
-// Watch hands on what publish is given, if the bot is live.
-func (b *fakeBackend) Watch(ctx context.Context, batch func(events []bridge.Event, dropped int)) error {
-	c := make(chan []bridge.Event)
+// WatchLog shows what there is, then what publish is given, if the bot is live.
+func (b *fakeBackend) WatchLog(ctx context.Context, limit int, show func(entries []bridge.Entry)) error {
+	c := make(chan []bridge.Entry)
 	b.mu.Lock()
-	if !b.live {
-		b.mu.Unlock()
-		return nil
+	entries := slices.Clone(b.log.entries)
+	entries = entries[max(0, len(entries)-limit):]
+	err, live := b.errs["WatchLog"], b.live
+	if live && err == nil {
+		b.watchers = append(b.watchers, c)
 	}
-	b.watchers = append(b.watchers, c)
 	b.mu.Unlock()
+	show(entries)
+	if err != nil || !live {
+		return err
+	}
 	defer func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.watchers = slices.DeleteFunc(b.watchers, func(w chan []bridge.Event) bool { return w == c })
+		b.watchers = slices.DeleteFunc(b.watchers, func(w chan []bridge.Entry) bool { return w == c })
 	}()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case events := <-c:
-			if len(events) > 0 {
-				batch(events, 0)
+		case entries := <-c:
+			if len(entries) > 0 {
+				show(entries)
 			}
 		}
 	}
 }
 
-// publish gives events to whom watches, who has had them when it returns. It
-// returns how many watched.
+// publish gives what events change to whom watches, who has had it when it
+// returns. It returns how many watched.
 func (b *fakeBackend) publish(events ...bridge.Event) int {
 	b.mu.Lock()
-	b.events = append(b.events, events...)
+	entries := b.log.all(events...)
+	b.mu.Unlock()
+	return b.hand(entries)
+}
+
+// hand gives entries to whom watches.
+func (b *fakeBackend) hand(entries []bridge.Entry) int {
+	b.mu.Lock()
 	watchers := slices.Clone(b.watchers)
 	b.mu.Unlock()
 	for _, w := range watchers {
-		w <- events
+		w <- entries
 		w <- nil // taken when they are done with
 	}
 	return len(watchers)

@@ -107,65 +107,41 @@ func (p *logPage) escape() bool {
 	return true
 }
 
-// shown begins to read the journal and to watch it; later it looks whether
-// something was missed.
+// shown begins to read the journal and to watch it.
 func (p *logPage) shown() {
 	if p.begun {
-		p.lookAgain()
 		return
 	}
 	p.begun = true
-	p.u.background(func(ctx context.Context) func() {
-		err := p.catchUp(ctx)
-		if ctx.Err() == nil {
-			p.u.do(func() { p.begin(err) })
-		}
-		return p.watch(ctx)
-	})
+	p.u.background(p.watch)
 }
 
 // begin shows what was read.
-func (p *logPage) begin(err error) {
+func (p *logPage) begin() {
 	p.loaded = true
-	if err != nil {
-		p.u.failed(err)
-	}
 	p.refresh(p.u.snapshot)
 	p.show()
-	// What is stored before the watch has begun is seen a little later.
-	p.u.kit.Later(time.Second, p.lookAgain)
 }
 
-// catchUp reads what was stored since the last event that was seen.
-func (p *logPage) catchUp(ctx context.Context) error {
-	events, err := p.u.backend.Events(ctx, p.book.newest(), logRows)
-	if len(events) > 0 {
-		p.book.add(events, false)
-		p.u.poke()
-	}
-	return err
-}
-
-func (p *logPage) lookAgain() {
-	p.u.background(func(ctx context.Context) func() {
-		_ = p.catchUp(ctx) // what fails now is tried again with the next event
-		return nil
-	})
-}
-
-// watch takes in what happens until ctx is done, and returns what to do then.
+// watch takes in what the journal has and what happens until ctx is done, and
+// returns what to do then.
 func (p *logPage) watch(ctx context.Context) (then func()) {
-	err := p.u.backend.Watch(ctx, func(events []bridge.Event, _ int) {
-		if p.book.misses(events) {
-			_ = p.catchUp(ctx) // what is there is shown
+	begun := false
+	err := p.u.backend.WatchLog(ctx, logRows, func(entries []bridge.Entry) {
+		p.book.add(entries, p.u.now())
+		if !begun && ctx.Err() == nil {
+			begun = true
+			p.u.do(p.begin)
 		}
-		p.book.add(events, true)
 		p.u.poke()
 	})
 	if err == nil || errors.Is(err, context.Canceled) {
 		return nil
 	}
-	return func() { p.u.failed(err) }
+	return func() {
+		p.begin()
+		p.u.failed(err)
+	}
 }
 
 // refresh shows what is new.
@@ -387,15 +363,14 @@ func (p *logPage) askClear() {
 }
 
 func (p *logPage) clear() {
-	upTo := p.book.newest()
 	p.u.background(func(ctx context.Context) func() {
-		err := p.u.backend.ClearEvents(ctx)
+		err := p.u.backend.ClearLog(ctx)
 		return func() {
 			if err != nil {
 				p.u.failed(err)
 				return
 			}
-			p.book.forget(upTo) // the journal keeps the newest
+			p.book.forget()
 			p.setHeld(false)
 			p.unfilter()
 		}

@@ -23,7 +23,6 @@ type logRow struct {
 	event logEvent   // the message, or the event
 	later []logEvent // what became of the message, oldest first
 	fate  fate
-	live  bool // it was seen as it came
 }
 
 // logEvent is an event of which many have most in common: the room, the person
@@ -69,117 +68,99 @@ type logFrame struct {
 type fate int
 
 const (
-	fateNone     fate = iota // it is no message that is answered
-	fateWorking              // the handler has it
-	fateSending              // the reply waits for its turn
-	fateRetrying             // the reply could not be sent yet
-	fateHeld                 // the server refused the reply: it waits for a person
-	fateSlowed               // the server asked to slow down
-	fateSent
-	fateSilent // the handler had nothing to say
-	fateKept   // no handler was asked
-	fatePassed // another bot has it
+	fateNone    fate = iota // it is no message that is answered
+	fateWorking             // it waits for the handler, or the handler has it
+	fateKept                // no handler answers to it
+	fatePassed              // another bot has it
 	fateFailed
+
+	// Of several replies, the gravest counts.
+	fateSilent   // the handler had nothing to say
+	fateSent     // all replies
+	fateSending  // a reply waits for its turn
+	fateRetrying // a reply could not be sent yet
+	fateSlowed   // the server asked to slow down
+	fateHeld     // the server refused a reply: it waits for a person
 	fateGivenUp
 )
-
-// final says that nothing that comes later makes it better.
-func (f fate) final() bool { return f == fateFailed || f == fateGivenUp }
 
 // maxLater bounds what a row remembers of what became of its message.
 const maxLater = 8
 
 // isMessage says if e is a message that was taken.
 func isMessage(e logEvent) bool {
-	return (e.Kind == bridge.EventMessageReceived || e.Kind == bridge.EventMessageNotForBot) && e.MessageID != ""
+	return e.Kind == bridge.EventMessageReceived || e.Kind == bridge.EventMessageNotForBot
 }
 
-// logKey names a message.
-type logKey struct{ room, id string }
-
-// concerns returns the message that e tells the fate of.
-func concerns(e logEvent) (key logKey, yes bool) {
-	key.room = e.Room.Token
-	switch e.Kind {
-	case bridge.EventReplySent, bridge.EventReplyDelayed, bridge.EventReplyHeld, bridge.EventReplyGivenUp:
-		key.id = e.Answers
-	case bridge.EventMessageHandled, bridge.EventMessageSilent, bridge.EventMessageFailed, bridge.EventMessagePassed:
-		key.id = e.MessageID
-	default:
-	}
-	return key, key.id != ""
+// logKey names an entry of the journal.
+type logKey struct {
+	kind byte // m: a message, r: a reply that answers none, e: an event
+	id   int64
 }
 
-// and returns r with what e tells about it.
-func (r *logRow) and(e logEvent) *logRow {
-	with := *r
-	if e.Level > slog.LevelDebug {
-		with.later = slices.Concat(r.later[max(0, len(r.later)-maxLater+1):], []logEvent{e})
-	}
-	if next := fateAfter(r.fate, e); !r.fate.final() {
-		with.fate = next
-	}
-	return &with
-}
-
-// fateAfter returns what became of a message after e.
-func fateAfter(before fate, e logEvent) fate {
-	switch e.Kind {
-	case bridge.EventMessageFailed:
-		return fateFailed
-	case bridge.EventMessagePassed:
-		return fatePassed
-	case bridge.EventMessageHandled:
-		if before == fateWorking {
-			return fateSending
-		}
-		return before
-	case bridge.EventMessageSilent:
-		if before == fateWorking {
-			return fateSilent
-		}
-		return before
-	case bridge.EventReplySent:
-		if e.Waited == 0 && (before == fateWorking || before == fateSending) {
-			return before // a reaction was taken away
-		}
-		return fateSent
-	case bridge.EventReplyDelayed:
-		return fateRetrying
-	case bridge.EventReplyHeld:
-		if e.Code == bridge.CodeThrottled {
-			return fateSlowed
-		}
-		return fateHeld
-	default:
-		return fateGivenUp
-	}
-}
-
-// A message of which nothing is heard was not answered: in the journal it does
-// not say so, and a step can go unseen.
-const (
-	silentStored = 2 * time.Minute
-	silentLive   = time.Hour
-)
-
-// fateAt returns what became of a message as far as it is known then; held says
-// if replies are held back.
-func (r *logRow) fateAt(now time.Time, held bool) fate {
+func keyOf(e bridge.Entry) logKey {
 	switch {
-	case r.fate == fateWorking && !r.live && now.Sub(r.event.Time) > silentStored,
-		r.fate == fateWorking && now.Sub(r.event.Time) > silentLive:
-		return fateSilent
-	case r.fate == fateHeld && !held:
-		return fateSending
+	case e.Message != nil:
+		return logKey{'m', e.Message.ID}
+	case e.Reply != nil:
+		return logKey{'r', e.Reply.ID}
 	default:
-		return r.fate
+		return logKey{'e', e.Event.ID}
 	}
+}
+
+// fateOf returns what became of a message, as its replies tell.
+func fateOf(r *bridge.Record) fate {
+	switch r.State {
+	case bridge.MessageWaiting, bridge.MessageHandling:
+		return fateWorking
+	case bridge.MessageFailed, bridge.MessageUnreadable:
+		return fateFailed
+	case bridge.MessageNotForBot:
+		return fateKept
+	case bridge.MessagePassed:
+		return fatePassed
+	case bridge.MessageHandled:
+	default:
+		return fateNone
+	}
+	worst := fateSilent
+	for _, reply := range r.Replies {
+		if !reply.Reply.Remove {
+			worst = max(worst, fateOfReply(reply))
+		}
+	}
+	return worst
+}
+
+func fateOfReply(r bridge.ReplyRecord) fate {
+	switch {
+	case r.State == bridge.ReplySent:
+		return fateSent
+	case r.State == bridge.ReplyGivenUp:
+		return fateGivenUp
+	case r.State == bridge.ReplyHeld && r.Failure != nil && r.Failure.Code == bridge.CodeThrottled:
+		return fateSlowed
+	case r.State == bridge.ReplyHeld:
+		return fateHeld
+	case r.Failure != nil:
+		return fateRetrying
+	default:
+		return fateSending
+	}
+}
+
+// fateNow returns what became of a message; held says if replies are held back.
+func (r *logRow) fateNow(held bool) fate {
+	if r.fate == fateHeld && !held {
+		return fateSending
+	}
+	return r.fate
 }
 
 // state returns the state of a row in a word or two.
 func (r *logRow) state(now time.Time, held bool) (bridge.Text, kit.Tone) {
-	switch r.fateAt(now, held) {
+	switch r.fateNow(held) {
 	case fateWorking:
 		return bridge.Say("working %s", wholeSeconds(now.Sub(r.event.Time))), kit.Neutral
 	case fateSending:
@@ -412,25 +393,22 @@ func small(c byte) byte {
 type logBook struct {
 	most uint64 // rows
 
-	mu       sync.Mutex
-	rows     []*logRow                  // by seq modulo most; nil: it is part of another now
-	next     uint64                     // seq of the next row
-	last     int64                      // highest id of an event that was seen
-	messages map[logKey]uint64          // seq of a message's row
-	replies  map[logKey]uint64          // seq of the row of a reply whose message is not here
-	early    map[logKey]logEvent        // what was heard of a message before it came
-	touched  map[uint64]struct{}        // rows that are others than the view has
-	frames   map[logFrame]*bridge.Event // one of each
-	rooms    map[string]string          // names by token
-	people   map[string]string          // names by Actor.Ref
-	version  int                        // grows with each change
-	era      int                        // grows when rows are taken away at once
-	names    int                        // grows with each new room and person
+	mu      sync.Mutex
+	rows    []*logRow                  // by seq modulo most
+	next    uint64                     // seq of the next row
+	known   map[logKey]uint64          // seq of an entry's row
+	keys    []logKey                   // of the rows, by seq modulo most
+	touched map[uint64]struct{}        // rows that are others than the view has
+	frames  map[logFrame]*bridge.Event // one of each
+	rooms   map[string]string          // names by token
+	people  map[string]string          // names by Actor.Ref
+	version int                        // grows with each change
+	era     int                        // grows when rows are taken away at once
+	names   int                        // grows with each new room and person
 }
 
 // Bounds of what a book remembers beside its rows.
 const (
-	maxEarly   = 1000
 	maxFrames  = 10_000
 	maxChoices = 200 // rooms and people to choose from
 )
@@ -443,20 +421,12 @@ func newLogBook(most uint64) *logBook {
 
 // reset takes all rows away.
 func (b *logBook) reset() {
-	b.rows, b.next = nil, 0
-	b.messages, b.replies = make(map[logKey]uint64), make(map[logKey]uint64)
-	b.early, b.touched = make(map[logKey]logEvent), make(map[uint64]struct{})
+	b.rows, b.keys, b.next = nil, nil, 0
+	b.known, b.touched = make(map[logKey]uint64), make(map[uint64]struct{})
 	b.frames, b.rooms, b.people = make(map[logFrame]*bridge.Event), make(map[string]string), make(map[string]string)
 	b.version++
 	b.era++
 	b.names++
-}
-
-// newest returns the highest id of an event that was seen.
-func (b *logBook) newest() int64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.last
 }
 
 // current returns a number that is another after each change.
@@ -473,112 +443,65 @@ func (b *logBook) size() int {
 	return len(b.rows)
 }
 
-// misses says if events were stored between what was seen and these.
-func (b *logBook) misses(events []bridge.Event) bool {
-	for _, e := range events {
-		if e.ID > 0 {
-			return e.ID > b.newest()+1
-		}
-	}
-	return false
-}
-
-// add takes events in, oldest first; what was seen already is left out. live
-// says that they come as they happen.
-func (b *logBook) add(events []bridge.Event, live bool) {
+// add takes entries in, oldest first: those that are new, and those that have
+// changed.
+func (b *logBook) add(entries []bridge.Entry, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, e := range events {
-		if e.ID != 0 && e.ID <= b.last {
+	for _, e := range entries {
+		r := b.rowOf(e, now)
+		if r == nil {
 			continue
 		}
-		b.last = max(b.last, e.ID)
-		b.put(b.shared(e), live)
+		key := keyOf(e)
+		if seq, here := b.known[key]; here {
+			r.seq = seq
+			b.rows[seq%b.most] = r
+			b.touched[seq] = struct{}{}
+			continue
+		}
+		b.meet(r.event)
+		b.append(key, r)
 	}
 	b.version++
 }
 
-func (b *logBook) put(e logEvent, live bool) {
-	key, tells := concerns(e)
-	if tells {
-		if seq, here := b.messages[key]; here {
-			b.replace(b.at(seq).and(e))
-			return
+// rowOf makes a row of an entry, nil if there is nothing to tell of it.
+func (b *logBook) rowOf(e bridge.Entry, now time.Time) *logRow {
+	r := &logRow{}
+	begun := false
+	for _, event := range e.Events(now) {
+		switch {
+		case !begun:
+			r.event, begun = b.shared(event), true
+		case event.Level > slog.LevelDebug && len(r.later) < maxLater:
+			r.later = append(r.later, b.shared(event))
 		}
 	}
-	if e.Level <= slog.LevelDebug {
-		if tells {
-			b.foresee(key, e)
-		}
-		return
+	if !begun {
+		return nil
 	}
-	r := &logRow{event: e, live: live}
-	switch {
-	case isMessage(e):
-		key = logKey{e.Room.Token, e.MessageID}
-		if _, here := b.messages[key]; here {
-			return
-		}
-		if r.fate = fateWorking; e.Kind == bridge.EventMessageNotForBot {
-			r.fate = fateKept
-		}
-		b.messages[key] = b.next
-		if e, heard := b.early[key]; heard {
-			delete(b.early, key)
-			r = r.and(e)
-		}
-		if seq, here := b.replies[key]; here { // it was quicker than its message
-			r = r.and(b.at(seq).event)
-			b.drop(seq)
-			b.touched[seq] = struct{}{}
-		}
-	case tells:
-		b.replies[key] = b.next
+	if e.Message != nil {
+		r.fate = fateOf(e.Message)
 	}
-	b.meet(e)
-	b.append(r)
-}
-
-// foresee remembers what is told of a message that is not here yet.
-func (b *logBook) foresee(key logKey, e logEvent) {
-	if len(b.early) >= maxEarly {
-		clear(b.early)
-	}
-	b.early[key] = e
+	return r
 }
 
 func (b *logBook) at(seq uint64) *logRow { return b.rows[seq%b.most] }
 
 // append puts r at the end; the oldest goes where there are too many.
-func (b *logBook) append(r *logRow) {
+func (b *logBook) append(key logKey, r *logRow) {
 	r.seq = b.next
 	b.next++
+	b.known[key] = r.seq
 	if uint64(len(b.rows)) < b.most {
-		b.rows = append(b.rows, r)
+		b.rows, b.keys = append(b.rows, r), append(b.keys, key)
 		return
 	}
-	if b.at(r.seq) != nil {
-		b.drop(b.at(r.seq).seq)
-	}
-	b.rows[r.seq%b.most] = r
-}
-
-// drop takes a row away.
-func (b *logBook) drop(seq uint64) {
-	e := b.at(seq).event
-	if key, tells := concerns(e); tells && b.replies[key] == seq {
-		delete(b.replies, key)
-	}
-	if key := (logKey{e.Room.Token, e.MessageID}); isMessage(e) && b.messages[key] == seq {
-		delete(b.messages, key)
-	}
-	delete(b.touched, seq)
-	b.rows[seq%b.most] = nil
-}
-
-func (b *logBook) replace(r *logRow) {
-	b.rows[r.seq%b.most] = r
-	b.touched[r.seq] = struct{}{}
+	i := r.seq % b.most
+	delete(b.known, b.keys[i])
+	delete(b.touched, b.rows[i].seq)
+	b.rows[i], b.keys[i] = r, key
 }
 
 // first returns the seq of the oldest row.
@@ -653,26 +576,11 @@ func sortedChoices(names map[string]string) []logChoice {
 	return list
 }
 
-// forget takes away what is made of events up to an id alone.
-func (b *logBook) forget(upTo int64) {
+// forget takes all rows away.
+func (b *logBook) forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var stay []*logRow
-	for _, r := range b.rows {
-		if r != nil && r.event.ID > upTo {
-			stay = append(stay, r)
-		}
-	}
-	slices.SortFunc(stay, func(x, y *logRow) int { return cmp.Compare(x.seq, y.seq) })
 	b.reset()
-	for _, r := range stay {
-		if isMessage(r.event) {
-			b.messages[logKey{r.event.Room.Token, r.event.MessageID}] = b.next
-		}
-		again := *r
-		b.meet(r.event)
-		b.append(&again)
-	}
 }
 
 // logView is the rows that a filter lets through, oldest first. It is brought up
@@ -713,7 +621,7 @@ func (b *logBook) update(v *logView, say func(bridge.Text) string) (fresh int) {
 	}
 	clear(b.touched)
 	for seq := max(v.next, b.first()); seq < b.next; seq++ {
-		if r := b.at(seq); r != nil && v.filter.lets(r, say) {
+		if r := b.at(seq); v.filter.lets(r, say) {
 			v.rows = append(v.rows, r)
 			fresh++
 		}
@@ -731,7 +639,7 @@ func (b *logBook) fresh(v *logView, say func(bridge.Text) string) (n int) {
 		from = max(from, v.next)
 	}
 	for seq := from; seq < b.next; seq++ {
-		if r := b.at(seq); r != nil && v.filter.lets(r, say) {
+		if r := b.at(seq); v.filter.lets(r, say) {
 			n++
 		}
 	}
@@ -743,10 +651,10 @@ func (v *logView) find(seq uint64) (i int, here bool) {
 	return slices.BinarySearchFunc(v.rows, seq, func(r *logRow, seq uint64) int { return cmp.Compare(r.seq, seq) })
 }
 
-// set puts r in the place of the row with that seq; nil is none.
+// set puts r in the place of the row with that seq.
 func (v *logView) set(seq uint64, r *logRow, say func(bridge.Text) string) {
 	i, here := v.find(seq)
-	switch lets := r != nil && v.filter.lets(r, say); {
+	switch lets := v.filter.lets(r, say); {
 	case here && lets:
 		v.rows[i] = r
 	case here:

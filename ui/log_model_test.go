@@ -60,16 +60,13 @@ func handled(id string, kind bridge.EventKind, took time.Duration) bridge.Event 
 	}
 }
 
-// numbered gives what is stored of events its ids.
-func numbered(events ...bridge.Event) []bridge.Event {
-	var id int64
-	for i := range events {
-		if events[i].Level > slog.LevelDebug {
-			id++
-			events[i].ID = id
-		}
+// bookOf returns a book with the entries that events make, one by one.
+func bookOf(most uint64, events ...bridge.Event) (*logBook, *ledger) {
+	b, l := newLogBook(most), &ledger{}
+	for _, e := range events {
+		b.add(l.all(e), clockTime(35, 4))
 	}
-	return events
+	return b, l
 }
 
 // rowsOf returns the rows of a book as "question 1: sent 0.9 s", oldest first.
@@ -106,15 +103,13 @@ func TestLogRowsHaveTheFateOfTheirMessages(t *testing.T) {
 		"in work":                         {[]bridge.Event{received("1")}, []string{"question 1: working 4 s"}},
 		"answered":                        {[]bridge.Event{received("1"), replied("1")}, []string{"question 1: sent 0.9 s"}},
 		"answered, told late":             {[]bridge.Event{received("1"), replied("1"), handled("1", bridge.EventMessageHandled, 5)}, []string{"question 1: sent 0.9 s"}},
-		"the reply was quicker":           {[]bridge.Event{replied("1"), received("1")}, []string{"question 1: sent 0.9 s"}},
 		"the reply to an older message":   {[]bridge.Event{replied("7"), received("1")}, []string{"answer 7: sent", "question 1: working 4 s"}},
 		"the reply in another room":       {[]bridge.Event{received("1"), inRoom(replied("1"), ops())}, []string{"question 1: working 4 s", "answer 1: sent"}},
 		"handled":                         {[]bridge.Event{received("1"), handled("1", bridge.EventMessageHandled, 5)}, []string{"question 1: sending"}},
-		"handled before it is stored":     {[]bridge.Event{handled("1", bridge.EventMessageHandled, 5), received("1")}, []string{"question 1: sending"}},
 		"nothing to say":                  {[]bridge.Event{received("1"), handled("1", bridge.EventMessageSilent, 5)}, []string{"question 1: no reply"}},
 		"no handler asked":                {[]bridge.Event{notForBot}, []string{"question 1: for the record"}},
 		"the handler failed":              {[]bridge.Event{received("1"), broken, replied("1")}, []string{"question 1: failed"}},
-		"another bot has it":              {[]bridge.Event{received("1"), passed, handled("1", bridge.EventMessageSilent, 5)}, []string{"question 1: handed on"}},
+		"another bot has it":              {[]bridge.Event{received("1"), passed}, []string{"question 1: handed on"}},
 		"a warning is a row of its own":   {[]bridge.Event{received("1"), warned}, []string{"question 1: working 4 s", "The model takes no pictures: handler"}},
 		"held":                            {[]bridge.Event{received("1"), unsent("1", slog.LevelError, bridge.CodeUnauthorized)}, []string{"question 1: 401 held"}},
 		"slowed down":                     {[]bridge.Event{received("1"), unsent("1", slog.LevelError, bridge.CodeThrottled)}, []string{"question 1: 429 held"}},
@@ -130,9 +125,11 @@ func TestLogRowsHaveTheFateOfTheirMessages(t *testing.T) {
 		"turned away": {fakeEvents()[7:8], []string{"not among the allowed users: refused"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newLogBook(10)
-			for _, e := range numbered(c.events...) { // one by one, as they come
-				b.add([]bridge.Event{e}, true)
+			b, l := bookOf(10, c.events...) // one by one, as they come
+			at := newLogBook(10)
+			at.add(l.entries, clockTime(35, 4)) // as a start reads them
+			if diff := cmp.Diff(c.want, rowsOf(at, logFilter{})); diff != "" {
+				t.Errorf("at once (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(c.want, rowsOf(b, logFilter{})); diff != "" {
 				t.Errorf("one by one (-want +got):\n%s", diff)
@@ -146,48 +143,19 @@ func inRoom(e bridge.Event, r bridge.Room) bridge.Event {
 	return e
 }
 
-// What was never heard of does not work for ever: after a restart it is not
-// known.
-func TestUnansweredMessagesOfTheJournal(t *testing.T) {
-	for _, c := range []struct {
-		live  bool
-		after time.Duration
-		want  string
-	}{
-		{false, time.Minute, "working 1 min"},
-		{false, 3 * time.Minute, "no reply"},
-		{true, 3 * time.Minute, "working 3 min"},
-		{true, 2 * time.Hour, "no reply"},
-		{true, -time.Second, "working 0 s"},
-	} {
-		b := newLogBook(10)
-		b.add(numbered(received("1")), c.live)
-		state, _ := b.at(0).state(clockTime(35, 0).Add(c.after), false)
-		if got := state.String(); got != c.want {
-			t.Errorf("live %v, after %v: %s, want %s", c.live, c.after, got, c.want)
-		}
-	}
-}
-
 // A reply is held as long as all are.
 func TestWhatIsHeldIsSentOnceNothingIs(t *testing.T) {
-	b := newLogBook(10)
-	b.add(numbered(received("1"), unsent("1", slog.LevelError, bridge.CodeUnauthorized)), true)
+	b, _ := bookOf(10, received("1"), unsent("1", slog.LevelError, bridge.CodeUnauthorized))
 	state, _ := b.at(0).state(clockTime(35, 4), false)
 	if state.String() != "sending" {
 		t.Errorf("a reply that is no longer held is %q", state)
 	}
 }
 
-func TestLogHasEachEventOnce(t *testing.T) {
-	b := newLogBook(10)
-	events := numbered(received("1"), received("2"), received("3"), received("4"))
-	if b.add(events[:2], false); b.misses(events[2:]) || !b.misses(events[3:]) {
-		t.Error("only 3 was missed before 4")
-	}
-	b.add(events[1:3], true)
-	b.add(events[:1], false)
-	b.add(events, true)
+func TestLogHasEachEntryOnce(t *testing.T) {
+	b, l := bookOf(10, received("1"), received("2"), received("3"), received("4"))
+	b.add(l.entries, clockTime(35, 4))
+	b.add(l.entries[1:3], clockTime(35, 4))
 	if got := len(rowsOf(b, logFilter{})); got != 4 {
 		t.Errorf("%d rows", got)
 	}
@@ -201,9 +169,9 @@ func TestLogViewIsKeptUpToDate(t *testing.T) {
 	for _, f := range filters {
 		b := newLogBook(50)
 		v := &logView{filter: f}
-		var id int64
+		l := &ledger{}
 		for round := range 300 {
-			var batch []bridge.Event
+			var batch []bridge.Entry
 			for range random.IntN(30) {
 				m := strconv.Itoa(random.IntN(200))
 				e := []bridge.Event{
@@ -213,15 +181,11 @@ func TestLogViewIsKeptUpToDate(t *testing.T) {
 				if random.IntN(3) == 0 {
 					e.Room, e.Actor = ops(), bob()
 				}
-				if e.Level > slog.LevelDebug {
-					id++
-					e.ID = id
-				}
-				batch = append(batch, e)
+				batch = append(batch, l.take(e))
 			}
-			b.add(batch, true)
-			if round%20 == 19 {
-				b.forget(id - 7)
+			b.add(batch, clockTime(35, 4))
+			if round%100 == 99 {
+				b.forget()
 			}
 			if random.IntN(3) > 0 {
 				continue // the window is hidden
@@ -241,54 +205,52 @@ func TestLogViewIsKeptUpToDate(t *testing.T) {
 				t.Fatal("rows are out of order")
 			}
 		}
-		for what, n := range map[string]int{"rows": len(b.rows), "messages": len(b.messages), "replies": len(b.replies), "view": len(v.rows)} {
+		for what, n := range map[string]int{"rows": len(b.rows), "known": len(b.known), "view": len(v.rows)} {
 			if n > 50 {
 				t.Errorf("%d %s are kept", n, what)
 			}
 		}
-		for key, seq := range b.messages {
-			if r := b.at(seq); seq < b.first() || r == nil || r.event.MessageID != key.id {
-				t.Fatalf("message %v is not in row %d", key, seq)
+		for key, seq := range b.known {
+			if seq < b.first() || b.keys[seq%b.most] != key {
+				t.Fatalf("entry %v is not in row %d", key, seq)
 			}
 		}
 	}
 }
 
-// Neither many rooms nor messages that never come make a book grow.
+// Many rooms do not make a book grow.
 func TestLogBookIsBounded(t *testing.T) {
 	b := newLogBook(10)
 	for i := range 2 * maxFrames {
 		n := strconv.Itoa(i)
-		b.add([]bridge.Event{inRoom(received(n), bridge.Room{Token: n}), inRoom(handled(n+"x", bridge.EventMessageHandled, 1), bridge.Room{Token: n})}, true)
+		e := inRoom(received(n), bridge.Room{Token: n})
+		b.add([]bridge.Entry{{Message: &bridge.Record{
+			ID: int64(i), State: bridge.MessageWaiting, Message: bridge.Message{Key: bridge.Key{Room: n, ID: n}, Room: e.Room, Author: e.Actor, ReceivedAt: e.Time},
+		}}}, clockTime(35, 4))
 	}
-	if len(b.frames) > maxFrames || len(b.early) > maxEarly || len(b.touched) > 10 {
-		t.Errorf("%d frames, %d foreseen, %d touched", len(b.frames), len(b.early), len(b.touched))
+	if len(b.frames) > maxFrames || len(b.touched) > 10 || len(b.known) > 10 {
+		t.Errorf("%d frames, %d known, %d touched", len(b.frames), len(b.known), len(b.touched))
 	}
 }
 
 func TestLogForgets(t *testing.T) {
-	b := newLogBook(10)
-	events := numbered(received("1"), replied("1"), received("2"), received("3"))
-	b.add(events, true)
+	b, l := bookOf(10, received("1"), replied("1"), received("2"))
 	v := &logView{}
 	b.update(v, english)
-	b.forget(3)
+	b.forget()
+	b.update(v, english)
+	if got := rowsIn(v); len(got) != 0 {
+		t.Errorf("after it was cleared there are %q", got)
+	}
+	b.add(l.all(received("3")), clockTime(35, 4))
 	b.update(v, english)
 	if diff := cmp.Diff([]string{"question 3: working 4 s"}, rowsIn(v)); diff != "" {
-		t.Error(diff)
-	}
-	again := replied("3")
-	again.ID = 5
-	b.add(append(events, again), true)
-	b.update(v, english)
-	if diff := cmp.Diff([]string{"question 3: sent 0.9 s"}, rowsIn(v)); diff != "" {
 		t.Errorf("what was cleared comes back, or the rest is lost:\n%s", diff)
 	}
 }
 
 func TestLogFilter(t *testing.T) {
-	b := newLogBook(100)
-	b.add(fakeEvents(), false)
+	b, _ := bookOf(100, fakeEvents()...)
 	for name, c := range map[string]struct {
 		filter logFilter
 		want   []string
@@ -299,7 +261,7 @@ func TestLogFilter(t *testing.T) {
 		"a person":            {logFilter{person: bob().Ref()}, []string{"Summarise the last backup log, please", "!status"}},
 		"what was written":    {logFilter{text: "DINNER for"}, []string{"what is for dinner?"}},
 		"what was answered":   {logFilter{text: "lentil"}, []string{"what is for dinner?"}},
-		"a refused reply":     {logFilter{text: "lock this address"}, []string{"!ping"}},
+		"a refused reply":     {logFilter{text: "secret is another"}, []string{"!ping"}},
 		"what happened":       {logFilter{text: "tunnel online"}, []string{"The tunnel is online at https://bot.example.com (FRA, quic)"}},
 		"a name":              {logFilter{text: "grandma"}, []string{"Are the lights off?"}},
 		"an id":               {logFilter{text: "1569"}, []string{"not among the allowed users"}},
@@ -320,11 +282,11 @@ func TestLogFilter(t *testing.T) {
 }
 
 func TestRoomsAndPeopleToChoose(t *testing.T) {
-	b := newLogBook(10)
+	b, l := newLogBook(10), &ledger{}
 	renamed, twin := kitchen(), kitchen()
 	renamed.Name, twin.Token = "the kitchen", "zzzz1111"
 	twin.Name = "The Kitchen"
-	b.add(numbered(received("1"), inRoom(received("2"), ops()), inRoom(received("3"), renamed)), true)
+	b.add(l.all(received("1"), inRoom(received("2"), ops()), inRoom(received("3"), renamed)), clockTime(35, 4))
 	rooms, people, version := b.choices(0)
 	if diff := cmp.Diff([]logChoice{{"opsroom1", "Ops"}, {"knzaftd5", "the kitchen"}}, rooms, cmp.AllowUnexported(logChoice{})); diff != "" {
 		t.Error(diff)
@@ -332,18 +294,18 @@ func TestRoomsAndPeopleToChoose(t *testing.T) {
 	if len(people) != 1 || people[0].name != "Alice" {
 		t.Errorf("people: %v", people)
 	}
-	b.add([]bridge.Event{{ID: 9, Level: slog.LevelInfo, Room: renamed}}, true)
+	b.add(l.all(bridge.Event{ID: 9, Level: slog.LevelInfo, Room: renamed}), clockTime(35, 4))
 	if _, _, again := b.choices(0); again != version {
 		t.Error("nobody is new")
 	}
 	twin.Name = renamed.Name
-	b.add([]bridge.Event{{ID: 10, Level: slog.LevelInfo, Room: twin}}, true)
+	b.add(l.all(bridge.Event{ID: 10, Level: slog.LevelInfo, Room: twin}), clockTime(35, 4))
 	rooms, _, _ = b.choices(0)
 	if rooms[1].name == rooms[2].name {
 		t.Errorf("rooms of one name cannot be told apart: %v", rooms)
 	}
 	for i := range 1000 {
-		b.add([]bridge.Event{{ID: int64(i) + 11, Level: slog.LevelInfo, Room: bridge.Room{Token: strconv.Itoa(i)}, Actor: bridge.Actor{Type: "guests", ID: strconv.Itoa(i)}}}, true)
+		b.add(l.all(bridge.Event{ID: int64(i) + 11, Level: slog.LevelInfo, Room: bridge.Room{Token: strconv.Itoa(i)}, Actor: bridge.Actor{Type: "guests", ID: strconv.Itoa(i)}}), clockTime(35, 4))
 	}
 	rooms, people, _ = b.choices(0)
 	if len(rooms) > maxChoices || len(people) > maxChoices {
@@ -353,8 +315,7 @@ func TestRoomsAndPeopleToChoose(t *testing.T) {
 
 // The JSON has the keys that perch run --help tells of, and no others.
 func TestExportAsJSON(t *testing.T) {
-	b := newLogBook(100)
-	b.add(fakeEvents(), false)
+	b, _ := bookOf(100, fakeEvents()...)
 	v := &logView{filter: logFilter{room: kitchen().Token}}
 	b.update(v, english)
 	events := eventsOf(v.rows)
@@ -377,8 +338,8 @@ func TestExportAsJSON(t *testing.T) {
 	}
 	delete(got[1], "time")
 	want := map[string]any{
-		"level": "ERROR", "msg": "The server refused the signature", "stage": "sender", "room": "knzaftd5", "room_name": "Kitchen",
-		"text": "pong \u202e\u200b", "code": "unauthorized", "reason": "Sending is stopped so that Nextcloud does not lock this address out.",
+		"level": "ERROR", "msg": "A reply to Kitchen was refused (401). Nothing more is sent until the cause is fixed", "stage": "sender", "room": "knzaftd5", "room_name": "Kitchen",
+		"text": "pong \u202e\u200b", "code": "unauthorized", "reason": "Its secret is another one.",
 		"cause": "POST /ocs/v2.php/apps/spreed/api/v1/bot/knzaftd5/message: 401", "hint": "Check the secret, then: perch retry", "kind": "reply-held",
 	}
 	if diff := cmp.Diff(want, got[1]); diff != "" {
@@ -397,8 +358,7 @@ func TestExportAsJSON(t *testing.T) {
 }
 
 func TestExportAsText(t *testing.T) {
-	b := newLogBook(100)
-	b.add(fakeEvents(), false)
+	b, _ := bookOf(100, fakeEvents()...)
 	v := &logView{filter: logFilter{room: kitchen().Token}}
 	b.update(v, english)
 	events := eventsOf(v.rows)
@@ -406,8 +366,8 @@ func TestExportAsText(t *testing.T) {
 	var out bytes.Buffer
 	must(t, writeText(&out, events, english))
 	want := `2026-11-22 14:32:39  → Kitchen  Alice: !ping
-2026-11-22 14:32:40  ✕ The server refused the signature
-                       Sending is stopped so that Nextcloud does not lock this address out.
+2026-11-22 14:32:40  ✕ A reply to Kitchen was refused (401). Nothing more is sent until the cause is fixed
+                       Its secret is another one.
                        POST /ocs/v2.php/apps/spreed/api/v1/bot/knzaftd5/message: 401
                        Check the secret, then: perch retry.
 2026-11-22 14:35:08  → Kitchen  Alice: two
@@ -467,23 +427,34 @@ func FuzzHasWord(f *testing.F) {
 
 // busyLog returns a book that is full, and what comes in half a second to a
 // busy bot: 100 messages with their replies.
-func busyLog() (b *logBook, batch func() []bridge.Event) {
+func busyLog() (b *logBook, batch func() []bridge.Entry) {
 	b = newLogBook(logRows)
 	n := 0
-	batch = func() []bridge.Event {
-		events := make([]bridge.Event, 0, 200)
+	batch = func() []bridge.Entry {
+		entries := make([]bridge.Entry, 0, 100)
 		for range 100 {
 			n++
-			m, r := received(strconv.Itoa(n)), replied(strconv.Itoa(n))
-			m.ID, r.ID = int64(2*n-1), int64(2*n)
-			events = append(events, m, r)
+			entries = append(entries, answered(n))
 		}
-		return events
+		return entries
 	}
 	for range logRows / 100 {
-		b.add(batch(), true)
+		b.add(batch(), clockTime(35, 4))
 	}
 	return b, batch
+}
+
+// answered returns the entry of a message that was answered.
+func answered(n int) bridge.Entry {
+	m, r := received(strconv.Itoa(n)), replied(strconv.Itoa(n))
+	return bridge.Entry{Message: &bridge.Record{
+		ID: int64(n), State: bridge.MessageHandled, EndedAt: r.Time,
+		Message: bridge.Message{Key: bridge.Key{Room: m.Room.Token, ID: m.MessageID}, Room: m.Room, Author: m.Actor, Text: m.Text, ReceivedAt: m.Time},
+		Replies: []bridge.ReplyRecord{{
+			ID: int64(n), State: bridge.ReplySent, EndedAt: r.Time, MessageID: r.MessageID,
+			Reply: bridge.Reply{Room: r.Room, Text: r.Text, Answers: r.Answers, AskedAt: r.Time.Add(-r.Waited)},
+		}},
+	}}
 }
 
 func BenchmarkLogBatch(b *testing.B) {
@@ -492,7 +463,7 @@ func BenchmarkLogBatch(b *testing.B) {
 	book.update(v, english)
 	b.ReportAllocs()
 	for b.Loop() {
-		book.add(batch(), true)
+		book.add(batch(), clockTime(35, 4))
 		book.update(v, english)
 	}
 }

@@ -148,18 +148,17 @@ func (b *bot) Resume(context.Context) error {
 
 func (b *bot) Config() (config.Config, []config.Problem, bool) { return b.config, nil, true }
 
-func (b *bot) Retry(context.Context) error                                { return nil }
-func (b *bot) Events(context.Context, int64, int) ([]bridge.Event, error) { return nil, nil }
-func (b *bot) ClearEvents(context.Context) error                          { return nil }
-func (b *bot) Save(context.Context, config.Config) error                  { return nil }
-func (b *bot) ConfigFile() string                                         { return "/etc/perch.toml" }
-func (b *bot) SetSecret(context.Context, string, bridge.Secret) error     { return nil }
-func (b *bot) CheckSecret(string, bridge.Secret) error                    { return nil }
-func (b *bot) NewSecret() bridge.Secret                                   { return bridge.NewSecret("new") }
-func (b *bot) LocalAddresses() []string                                   { return nil }
-func (b *bot) StartsAtLogin() bool                                        { return false }
-func (b *bot) SetStartsAtLogin(bool) error                                { return nil }
-func (b *bot) Watch(ctx context.Context, _ func([]bridge.Event, int)) error {
+func (b *bot) Retry(context.Context) error                            { return nil }
+func (b *bot) ClearLog(context.Context) error                         { return nil }
+func (b *bot) Save(context.Context, config.Config) error              { return nil }
+func (b *bot) ConfigFile() string                                     { return "/etc/perch.toml" }
+func (b *bot) SetSecret(context.Context, string, bridge.Secret) error { return nil }
+func (b *bot) CheckSecret(string, bridge.Secret) error                { return nil }
+func (b *bot) NewSecret() bridge.Secret                               { return bridge.NewSecret("new") }
+func (b *bot) LocalAddresses() []string                               { return nil }
+func (b *bot) StartsAtLogin() bool                                    { return false }
+func (b *bot) SetStartsAtLogin(bool) error                            { return nil }
+func (b *bot) WatchLog(ctx context.Context, _ int, _ func([]bridge.Entry)) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
