@@ -34,7 +34,8 @@ release: build ## Build what is released into dist/: packages, archives, an imag
 	@go run ./assets/packaging release --version '$(VERSION)' --window ./perch $(PLATFORMS)
 
 test-packages: ## Install, run, upgrade and remove the package in a scratch folder; lint what it has in it
-	go test -tags package -count 1 -timeout 20m ./assets/packaging
+	@.ci/deps packages
+	go test -tags package,headless -count 1 -timeout 20m ./assets/packaging
 
 test: deps modules ## Run every test, with the race detector
 	go test -race -timeout 20m ./...

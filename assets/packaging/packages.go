@@ -50,9 +50,9 @@ func windowed(program string) edition {
 // kinds are the kinds of packages, and what nfpm calls them.
 func kinds() []string { return []string{"apk", "archlinux", "deb", "rpm"} }
 
-// packages makes the packages of an edition, of every kind.
-func (r *release) packages(ctx context.Context, e edition) error {
-	for _, kind := range kinds() {
+// packages makes the packages of an edition, of the given kinds.
+func (r *release) packages(ctx context.Context, e edition, kinds ...string) error {
+	for _, kind := range kinds {
 		if e.window && kind == "apk" {
 			continue // it is linked with glibc, which Alpine has not
 		}

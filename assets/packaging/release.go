@@ -60,8 +60,7 @@ func releaseFor(ctx context.Context, args []string) (err error) {
 	if err = errors.Join(os.RemoveAll(r.dist), os.MkdirAll(r.work, 0o755)); err != nil {
 		return err
 	}
-	root := cli.Command() //nolint:contextcheck // It is not executed.
-	if err = errors.Join(r.manPages(root), r.completions(root), r.icons(), r.documents()); err != nil {
+	if err = r.parts(); err != nil { //nolint:contextcheck // What it makes of commands does not execute them.
 		return err
 	}
 	for _, platform := range flags.Args() {
@@ -70,9 +69,12 @@ func releaseFor(ctx context.Context, args []string) (err error) {
 		}
 	}
 	if r.window != "" {
-		if err = r.packages(ctx, windowed(r.window)); err != nil {
+		if err = r.packages(ctx, windowed(r.window), kinds()...); err != nil {
 			return err
 		}
+	}
+	if err = errors.Join(r.image(), r.materials(ctx)); err != nil {
+		return err
 	}
 	return errors.Join(os.RemoveAll(r.work), r.checksums())
 }
@@ -113,10 +115,7 @@ func (r *release) platform(ctx context.Context, platform string) error {
 		program += ".exe"
 	}
 	say("Building perch for %s", platform)
-	// ARM is that of the first Raspberry Pi, which all that came later run, too.
-	env := []string{"CGO_ENABLED=0", "GOOS=" + system, "GOARCH=" + arch, "GOARM=6"}
-	if err := run(ctx, env, "go", "build", "-p", "2", "-trimpath", "-buildvcs=false", "-tags", "headless",
-		"-ldflags", "-s -w -X perch/bridge/cli.version="+r.version, "-o", program, "."); err != nil {
+	if err := r.build(ctx, system, arch, program); err != nil {
 		return err
 	}
 	switch system {
@@ -126,12 +125,26 @@ func (r *release) platform(ctx context.Context, platform string) error {
 		}
 	case "linux":
 		if slices.Contains([]string{"amd64", "arm64", "arm"}, arch) {
-			if err := r.packages(ctx, headless(arch, program)); err != nil {
+			if err := r.packages(ctx, headless(arch, program), kinds()...); err != nil {
 				return err
 			}
 		}
 	}
 	return r.archive(program, system, arch)
+}
+
+// parts writes what is beside the programs in the packages.
+func (r *release) parts() error {
+	root := cli.Command()
+	return errors.Join(r.manPages(root), r.completions(root), r.icons(), r.documents())
+}
+
+// build builds Perch without a window. ARM is that of the first Raspberry Pi,
+// which all that came later run, too.
+func (r *release) build(ctx context.Context, system, arch, program string) error {
+	return run(ctx, []string{"CGO_ENABLED=0", "GOOS=" + system, "GOARCH=" + arch, "GOARM=6"},
+		"go", "build", "-p", "2", "-trimpath", "-buildvcs=false", "-tags", "headless,timetzdata",
+		"-ldflags", "-s -w -X perch/bridge/cli.version="+r.version, "-o", program, ".")
 }
 
 // entry is a file of an archive.
@@ -215,6 +228,12 @@ func (r *release) zip(folder string, entries []entry) (err error) {
 		}
 	}
 	return w.Close()
+}
+
+// materials writes what Perch is made of, for programs to read (an SBOM).
+func (r *release) materials(ctx context.Context) error {
+	return run(ctx, []string{"GOFLAGS=-tags=headless", "CGO_ENABLED=0"}, "go", "run", cyclonedx, "app", "-json", "-licenses", "-noserial",
+		"-output", filepath.Join(r.dist, "perch-headless-"+r.version+".cdx.json"), "-main", ".", ".")
 }
 
 // checksums writes SHA256SUMS, for sha256sum --check.
