@@ -26,16 +26,16 @@ func TestProxies(t *testing.T) {
 	}
 	for _, proxy := range []struct {
 		name    string
-		prepare func(t *testing.T, config, dir, socket string) *exec.Cmd
+		prepare func(config, dir, socket string) *exec.Cmd
 	}{
-		{"caddy", func(t *testing.T, config, dir, socket string) *exec.Cmd {
+		{"caddy", func(config, dir, socket string) *exec.Cmd {
 			config = strings.Replace(config, "bot.example.com {", "http://bot.example.com {\n\tbind unix/"+socket, 1)
 			file := write(t, dir, "Caddyfile", "{\n\tadmin off\n\tauto_https off\n}\n"+config)
 			cmd := exec.Command("caddy", "run", "--adapter", "caddyfile", "--config", file)
 			cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 			return cmd
 		}},
-		{"nginx", func(t *testing.T, config, dir, socket string) *exec.Cmd {
+		{"nginx", func(config, dir, socket string) *exec.Cmd {
 			config = strings.Replace(config, "listen 443 ssl;", "listen unix:"+socket+";", 1)
 			config = regexp.MustCompile(`(?m)^\s*ssl_.*\n`).ReplaceAllString(config, "")
 			var temps strings.Builder
@@ -64,7 +64,7 @@ func TestProxies(t *testing.T) {
 			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 			}}}
-			cmd := proxy.prepare(t, strings.ReplaceAll(block[1], "127.0.0.1:8460", bot.Listener.Addr().String()), dir, socket)
+			cmd := proxy.prepare(strings.ReplaceAll(block[1], "127.0.0.1:8460", bot.Listener.Addr().String()), dir, socket)
 			var said strings.Builder
 			cmd.Stdout, cmd.Stderr = &said, &said
 			if err := cmd.Start(); err != nil {

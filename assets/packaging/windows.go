@@ -10,6 +10,11 @@ import (
 	"strings"
 )
 
+func installed(program string) bool {
+	_, err := exec.LookPath(program)
+	return err == nil
+}
+
 // windows gives perch.exe its picture and version, and makes an installer if
 // makensis is there.
 func (r *release) windows(ctx context.Context, program string) error {
@@ -28,7 +33,7 @@ func (r *release) windows(ctx context.Context, program string) error {
 	if err := run(ctx, nil, "go", "run", winres, "patch", "--no-backup", "--in", filepath.Join(r.work, "winres.json"), program); err != nil {
 		return err
 	}
-	if _, missing := exec.LookPath("makensis"); missing != nil {
+	if !installed("makensis") {
 		say("There is no makensis here: no installer for Windows is made")
 		return nil
 	}
