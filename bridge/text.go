@@ -40,7 +40,7 @@ func CleanText(s string) string {
 // sequence returns the length of the terminal sequence that s begins with, or 0.
 func sequence(s string) int {
 	first, n := utf8.DecodeRuneInString(s)
-	kind := byte(0)
+	var kind byte
 	switch {
 	case first == '\x1b' && len(s) > 1:
 		kind = s[1]

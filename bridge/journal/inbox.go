@@ -353,7 +353,8 @@ func (j *Journal) Finish(ctx context.Context, id int64, replies []bridge.Reply, 
 		}
 		return err
 	}
-	if len(replies) > 0 {
+	switch {
+	case len(replies) > 0:
 		var queued []int64
 		err = j.writer.submit(ctx, &op{
 			done: make(chan error, 1),
@@ -367,9 +368,9 @@ func (j *Journal) Finish(ctx context.Context, id int64, replies []bridge.Reply, 
 			},
 			after: func() { j.queueReplies(queued, replies) },
 		})
-	} else if cause != nil {
+	case cause != nil:
 		err = j.writer.do(ctx, finish)
-	} else { // if this is lost in a crash, the message is handled again, and nothing is said twice
+	default: // if this is lost in a crash, the message is handled again, and nothing is said twice
 		j.setFinishing(id, state)
 		err = j.writer.soon(ctx, &op{done: make(chan error, 1), run: finish, after: func() { j.setFinishing(id, messageWaiting) }})
 	}

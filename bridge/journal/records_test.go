@@ -25,11 +25,11 @@ func told(t *testing.T, j *Journal, f Filter) string {
 	for _, e := range entries {
 		switch {
 		case e.Message != nil:
-			line := e.Message.Message.Key.ID + " " + string(e.Message.State)
+			words := []string{e.Message.Message.Key.ID, string(e.Message.State)}
 			for _, r := range e.Message.Replies {
-				line += " " + string(r.State)
+				words = append(words, string(r.State))
 			}
-			lines = append(lines, line)
+			lines = append(lines, strings.Join(words, " "))
 		case e.Reply != nil:
 			lines = append(lines, "reply "+string(e.Reply.State))
 		default:

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 
@@ -106,9 +107,7 @@ func readLog(path string, size int) map[int][]byte {
 		}
 		open[int(binary.BigEndian.Uint32(data))] = data[24 : 24+size]
 		if binary.BigEndian.Uint32(data[4:]) != 0 { // the end of a transaction
-			for n, page := range open {
-				whole[n] = page
-			}
+			maps.Copy(whole, open)
 			clear(open)
 		}
 	}
@@ -192,7 +191,7 @@ func (s *salvage) readCell(page []byte, at int) {
 	if k == 0 {
 		return
 	}
-	payload := s.payload(rest[k:], int(size)) //nolint:gosec // bounded above
+	payload := s.payload(rest[k:], int(size))
 	if payload == nil {
 		return
 	}
@@ -285,7 +284,7 @@ func record(payload []byte) []any {
 			}
 			row = append(row, v)
 		case kind == 8, kind == 9:
-			row = append(row, int64(kind-8)) //nolint:gosec // 0 or 1
+			row = append(row, int64(kind-8))
 		case kind%2 == 0:
 			row = append(row, cell)
 		default:
