@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -212,8 +213,8 @@ func (l *link) ProxyTCP(context.Context, connection.ReadWriteAcker, *connection.
 }
 
 // forward returns a handler that forwards requests for exactly the paths to the
-// origin host:port.
-func forward(origin string, paths []string, log *slog.Logger) *forwarder {
+// origin host:port, with these headers instead of the visitor's of those names.
+func forward(origin string, paths []string, header http.Header, log *slog.Logger) *forwarder {
 	transport := &http.Transport{IdleConnTimeout: 10 * time.Second, MaxIdleConnsPerHost: 16}
 	return &forwarder{paths, transport, &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -221,6 +222,7 @@ func forward(origin string, paths []string, log *slog.Logger) *forwarder {
 			r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
 			r.Out.Header.Del("Expect")
 			r.Out.Header.Del("Upgrade")
+			maps.Copy(r.Out.Header, header)
 		},
 		Transport: transport,
 		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"reflect"
 	"slices"
@@ -33,13 +34,14 @@ const (
 // Options say what a tunnel is.
 type Options struct {
 	Mode     Mode
-	Token    Token    // Named: the permission to serve the tunnel
-	Hostname string   // Named: its public host name
-	Store    Store    // Quick: keeps the credentials; nil: each start has another address
-	Protocol string   // Auto, QUIC or HTTP2; empty: Auto
-	Origin   string   // where requests go: "http://127.0.0.1:8460"
-	Paths    []string // the only ones that are reachable, to the letter: "/healthz"
-	Edge     Edge     // zero: Cloudflare
+	Token    Token       // Named: the permission to serve the tunnel
+	Hostname string      // Named: its public host name
+	Store    Store       // Quick: keeps the credentials; nil: each start has another address
+	Protocol string      // Auto, QUIC or HTTP2; empty: Auto
+	Origin   string      // where requests go: "http://127.0.0.1:8460"
+	Paths    []string    // the only ones that are reachable, to the letter: "/healthz"
+	Header   http.Header // what each request to the origin has besides its own
+	Edge     Edge        // zero: Cloudflare
 	Log      *slog.Logger
 
 	// Changed, unless nil, is called with each new State, one after the other. It
@@ -138,7 +140,7 @@ func New(o Options) (*Tunnel, error) {
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}
-	t.origin = forward(origin.Host, slices.Clone(o.Paths), t.log)
+	t.origin = forward(origin.Host, slices.Clone(o.Paths), o.Header.Clone(), t.log)
 	switch o.Protocol {
 	case Auto, QUIC, "":
 		t.protocol = connection.QUIC

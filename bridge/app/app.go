@@ -78,7 +78,10 @@ type App struct {
 	listener atomic.Pointer[listener] // nil: none yet
 
 	instance string // tells this process from any other
-	notes    notes
+	mark     string // tells the tunnel's requests from all others
+
+	storing atomic.Pointer[error] // why the latest message could not be stored; nil: it was
+	notes   notes
 }
 
 // Open takes the home and the port for this process, and reads the
@@ -272,6 +275,7 @@ func (a *App) serve(l *listener) {
 	o := webhook.Options{
 		Source:   a.receivers(),
 		Instance: a.instance,
+		Tunnel:   a.mark,
 		Sink:     a.Bus,
 		Log:      a.log,
 	}

@@ -11,11 +11,13 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/bridge/eventlog"
+	"perch/bridge/webhook"
 	"perch/tunnel"
 )
 
@@ -103,7 +105,8 @@ func (a *App) runTunnel(ctx context.Context, plan tunnelPlan) {
 // newTunnel returns nil without an error if none is wanted.
 func (a *App) newTunnel(plan tunnelPlan) (*tunnel.Tunnel, error) {
 	o := tunnel.Options{
-		Hostname: plan.Hostname, Protocol: plan.Protocol, Origin: plan.origin, Paths: []string{plan.path, "/healthz"},
+		Hostname: plan.Hostname, Protocol: plan.Protocol, Origin: plan.origin, Paths: []string{plan.path},
+		Header:  http.Header{webhook.HeaderTunnel: {a.mark}},
 		Changed: a.seeTunnel,
 		Log:     slog.New(eventlog.NewHandler(a.Bus, bridge.StageTunnel, slog.LevelWarn)),
 	}

@@ -41,7 +41,7 @@ func TestThroughAQuickTunnel(t *testing.T) {
 		t.Errorf("answered %q", got)
 	}
 	for path, want := range map[string]int{
-		"/healthz": http.StatusOK, "/nextcloud-talk/": http.StatusNotFound, "/": http.StatusNotFound, "/debug/pprof/": http.StatusNotFound,
+		"/healthz": http.StatusNotFound, "/nextcloud-talk/": http.StatusNotFound, "/": http.StatusNotFound, "/debug/pprof/": http.StatusNotFound,
 	} {
 		r, err := http.Get(edge.URL + path)
 		check(t, err)

@@ -495,6 +495,8 @@ func (s standIn) Settings() webhook.Settings {
 	return webhook.Settings{Path: s.path, HasSecret: !s.key().IsZero(), RequireSignature: true}
 }
 
+func (s standIn) Trouble() string { return "not-running" }
+
 func (s standIn) Verify(random string, body []byte, signature string) bool {
 	return talk.Verify(s.key(), random, body, signature)
 }

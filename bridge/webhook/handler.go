@@ -4,10 +4,12 @@ package webhook
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -22,6 +24,9 @@ const (
 	HeaderSignature = "X-Nextcloud-Talk-Signature"
 	HeaderBackend   = "X-Nextcloud-Talk-Backend"
 )
+
+// HeaderTunnel is a header with which our own tunnel shows that it is that.
+const HeaderTunnel = "X-Perch-Tunnel"
 
 const (
 	// maxBody bounds one body. The largest that Talk was seen to send is 896 KB.
@@ -38,6 +43,7 @@ type Settings struct {
 	Path             string // of the webhook: "/nextcloud-talk"
 	HasSecret        bool   // else no signature is right
 	RequireSignature bool
+	TrustedProxies   []netip.Prefix // whose word counts for whom a request comes from
 }
 
 // Request is a webhook whose signature was verified.
@@ -58,6 +64,8 @@ type Source interface {
 // Receiver receives a webhook with the settings of one moment.
 type Receiver interface {
 	Settings() Settings
+	// Trouble returns why nothing can be accepted, in one word; empty if it can.
+	Trouble() string
 	// Verify reports whether signature is that of random followed by body.
 	Verify(random string, body []byte, signature string) bool
 	// Sign returns what Verify accepts. It proves to a self-check who answers.
@@ -72,6 +80,7 @@ type Receiver interface {
 type Options struct {
 	Source   Source
 	Instance string // tells this process from any other; for self-checks
+	Tunnel   string // what HeaderTunnel has in requests of our own tunnel; only it and this process know it; empty: there is none
 	Sink     bridge.EventSink
 	Log      *slog.Logger // for what net/http has to say
 }
@@ -93,28 +102,39 @@ func New(o Options) *Server {
 	}
 }
 
-// ServeHTTP answers the webhook's path and GET /healthz.
+// ServeHTTP answers the webhook's path and, but not through the tunnel, GET
+// /healthz: 200, or 503 with one word while nothing can be accepted.
 //
 // A webhook is answered with 200 when the receiver has accepted it, and with 400, 401,
 // 404, 405, 408, 413, 429 or 503 else. Talk takes all but 200 for a failure, and
 // never sends again.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	receiver := s.options.Source.Current()
-	switch path := receiver.Settings().Path; r.URL.Path {
-	case path:
+	settings := receiver.Settings()
+	mark := r.Header.Get(HeaderTunnel)
+	tunnel := s.options.Tunnel != "" && subtle.ConstantTimeCompare([]byte(mark), []byte(s.options.Tunnel)) == 1
+	r.Header.Del(HeaderTunnel) // nobody else is to see it
+	r.RemoteAddr = source(r, tunnel, settings.TrustedProxies).String()
+	switch path := settings.Path; {
+	case r.URL.Path == path:
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
 			http.Error(w, "This address takes webhooks of Nextcloud Talk, by POST only.", http.StatusMethodNotAllowed)
 			return
 		}
 		s.receive(w, r, receiver)
-	case "/healthz":
+	case r.URL.Path == "/healthz" && !tunnel:
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", http.MethodGet)
 			http.Error(w, "GET only", http.StatusMethodNotAllowed)
 			return
 		}
-		_, _ = io.WriteString(w, "ok\n")
+		word := "ok"
+		if trouble := receiver.Trouble(); trouble != "" {
+			word = trouble
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_, _ = io.WriteString(w, word+"\n")
 	default:
 		s.misled(w, r, path)
 	}
@@ -154,7 +174,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, receiver Receiv
 		}
 	}
 
-	c, leave := s.gate.enter(r, remoteAddr(r))
+	c, leave := s.gate.enter(r, addrOf(r.RemoteAddr))
 	defer leave()
 	var err error
 	req.Body, err = s.readBody(w, r, c)
@@ -233,7 +253,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, c *client) ([]
 // A right signature is never held against earlier wrong ones: whoever corrects
 // the secret is heard at once.
 func (s *Server) refuseSignature(w http.ResponseWriter, r *http.Request) {
-	from := remoteAddr(r)
+	from := addrOf(r.RemoteAddr)
 	if wait := s.failures.fail(from, time.Now()); wait > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
 		s.refuse(w, r, noisePersists, http.StatusTooManyRequests, slog.LevelWarn, errTooManyFailures(from.String()))
@@ -263,7 +283,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, kind noise, stat
 	if len(cause) > most {
 		cause = strings.ToValidUTF8(cause[:most], "") + "…"
 	}
-	s.refused.add(kind, remoteAddr(r), bridge.Event{
+	s.refused.add(kind, addrOf(r.RemoteAddr), bridge.Event{
 		Stage: bridge.StageWebhook, Kind: bridge.EventWebhookRefused, Level: level,
 		Title: bridge.TextOf(err),
 		Code:  bridge.CodeOf(err),

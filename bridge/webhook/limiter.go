@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -70,23 +71,33 @@ func (l *limiter) forget(now time.Time) {
 	}
 }
 
-// remoteAddr returns the address that a request comes from. A proxy on this
-// machine is believed what it says of its client; anybody else is not.
-func remoteAddr(r *http.Request) netip.Addr {
-	addr := addrOf(r.RemoteAddr)
-	if !addr.IsLoopback() {
-		return addr
+// source returns the address that a request comes from. Our own tunnel, and the
+// proxies that are trusted, are believed what they say of their client; nobody
+// else is. A client can put invented addresses in front of its own, so the last
+// one that is not a trusted proxy's counts.
+func source(r *http.Request, tunnel bool, trusted []netip.Prefix) netip.Addr {
+	peer := addrOf(r.RemoteAddr)
+	trusts := func(addr netip.Addr) bool {
+		return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
 	}
-	forwarded := r.Header.Get("CF-Connecting-IP")
-	if forwarded == "" {
-		// The last entry is the one that the proxy on this machine added.
-		all := strings.Split(r.Header.Get("X-Forwarded-For"), ",")
-		forwarded = all[len(all)-1]
+	if !tunnel && !trusts(peer) {
+		return peer
 	}
-	if client, err := netip.ParseAddr(strings.TrimSpace(forwarded)); err == nil {
-		return client.Unmap().WithZone("")
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	if cloudflare := r.Header.Get("CF-Connecting-IP"); cloudflare != "" && (tunnel || r.Header.Get("X-Forwarded-For") == "") {
+		hops = []string{cloudflare}
 	}
-	return addr
+	from := peer
+	for _, hop := range slices.Backward(hops) {
+		addr, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			break
+		}
+		if from = addr.Unmap().WithZone(""); !trusts(from) {
+			break
+		}
+	}
+	return from
 }
 
 // addrOf returns the address of host:port; the unspecified one if it is none.

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,6 +48,7 @@ type fixture struct {
 	mu       sync.Mutex
 	settings webhook.Settings
 	key      string // the secret
+	trouble  string
 	accepted []bridge.Message
 	err      error // what Accept returns
 	decoded  int
@@ -56,12 +58,14 @@ type fixture struct {
 
 func newFixture() *fixture {
 	f := &fixture{settings: webhook.Settings{Path: "/nextcloud-talk", HasSecret: true, RequireSignature: true}, key: key}
-	f.handler = webhook.New(webhook.Options{Source: f, Instance: "this-process", Sink: f, Log: slog.New(slog.DiscardHandler)})
+	f.handler = webhook.New(webhook.Options{Source: f, Instance: "this-process", Tunnel: "our-mark", Sink: f, Log: slog.New(slog.DiscardHandler)})
 	return f
 }
 
 func (f *fixture) Current() webhook.Receiver  { return f }
 func (f *fixture) Settings() webhook.Settings { return f.settings }
+
+func (f *fixture) Trouble() string { return f.trouble }
 
 func (f *fixture) Verify(random string, body []byte, signature string) bool {
 	return talk.Verify(bridge.NewSecret(f.key), random, body, signature)
@@ -197,6 +201,20 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+func TestHealthInTrouble(t *testing.T) {
+	f := newFixture()
+	f.trouble = "not-stored"
+	w := f.do(httptest.NewRequest(http.MethodGet, "/healthz", nil))
+	if w.Code != 503 || w.Body.String() != "not-stored\n" {
+		t.Errorf("answered %d %q", w.Code, w.Body)
+	}
+	r := httptest.NewRequest(http.MethodGet, "/healthz", nil)
+	r.Header.Set(webhook.HeaderTunnel, "our-mark")
+	if w := f.do(r); w.Code != 404 {
+		t.Errorf("through the tunnel it answers %d", w.Code)
+	}
+}
+
 // fail sends a wrong signature and returns the answer.
 func (f *fixture) fail(remote string, header ...string) int {
 	r := request(body)
@@ -233,18 +251,22 @@ func TestWhoIsCalling(t *testing.T) {
 		other        []string // the same, from another client
 		shared       bool     // the two count as one address
 	}{
-		{"behind cloudflared", "127.0.0.1:1", []string{"CF-Connecting-IP", "198.51.100.1"}, []string{"CF-Connecting-IP", "198.51.100.2"}, false},
-		{"behind a proxy on this machine", "[::1]:1", []string{"X-Forwarded-For", "203.0.113.9, 198.51.100.1"}, []string{"X-Forwarded-For", "203.0.113.9, 198.51.100.2"}, false},
-		{"a client of that proxy invents addresses", "127.0.0.1:1", []string{"X-Forwarded-For", "203.0.113.1, 198.51.100.1"}, []string{"X-Forwarded-For", "203.0.113.2, 198.51.100.1"}, true},
+		{"through our tunnel", "127.0.0.1:1", []string{webhook.HeaderTunnel, "our-mark", "CF-Connecting-IP", "198.51.100.1"}, []string{webhook.HeaderTunnel, "our-mark", "CF-Connecting-IP", "198.51.100.2"}, false},
+		{"somebody on this machine claims to be our tunnel", "127.0.0.1:1", []string{webhook.HeaderTunnel, "x", "CF-Connecting-IP", "198.51.100.1"}, []string{webhook.HeaderTunnel, "", "CF-Connecting-IP", "198.51.100.2"}, true},
+		{"behind a trusted proxy", "[2001:db8:9::1]:1", []string{"X-Forwarded-For", "203.0.113.9, 198.51.100.1, 10.1.1.1"}, []string{"X-Forwarded-For", "203.0.113.9, 198.51.100.2, 10.1.1.1"}, false},
+		{"a client of that proxy invents addresses", "10.1.1.1:1", []string{"X-Forwarded-For", "203.0.113.1, 198.51.100.1"}, []string{"X-Forwarded-For", "203.0.113.2, 198.51.100.1"}, true},
+		{"it invents Cloudflare", "10.1.1.1:1", []string{"CF-Connecting-IP", "203.0.113.1", "X-Forwarded-For", "198.51.100.1"}, []string{"CF-Connecting-IP", "203.0.113.2", "X-Forwarded-For", "198.51.100.1"}, true},
+		{"somebody on this machine", "[::1]:1", []string{"X-Forwarded-For", "198.51.100.1"}, []string{"X-Forwarded-For", "198.51.100.2"}, true},
 		{"somebody else claims to be a proxy", "192.0.2.1:1", []string{"X-Forwarded-For", "198.51.100.1"}, []string{"X-Forwarded-For", "198.51.100.2"}, true},
 		{"somebody else claims to be Cloudflare", "192.0.2.1:1", []string{"CF-Connecting-IP", "198.51.100.1"}, []string{"CF-Connecting-IP", "198.51.100.2"}, true},
-		{"nonsense from the proxy", "127.0.0.1:1", []string{"X-Forwarded-For", "nonsense"}, []string{"X-Forwarded-For", "other"}, true},
-		{"one network of IPv6", "127.0.0.1:1", []string{"CF-Connecting-IP", "2001:db8::1"}, []string{"CF-Connecting-IP", "2001:db8::ffff:2"}, true},
-		{"two networks of IPv6", "127.0.0.1:1", []string{"CF-Connecting-IP", "2001:db8::1"}, []string{"CF-Connecting-IP", "2001:db8:0:1::1"}, false},
+		{"nonsense from the proxy", "10.1.1.1:1", []string{"X-Forwarded-For", "nonsense"}, []string{"X-Forwarded-For", "other"}, true},
+		{"one network of IPv6", "10.1.1.1:1", []string{"X-Forwarded-For", "2001:db8::1"}, []string{"X-Forwarded-For", "2001:db8::ffff:2"}, true},
+		{"two networks of IPv6", "10.1.1.1:1", []string{"X-Forwarded-For", "2001:db8::1"}, []string{"X-Forwarded-For", "2001:db8:0:1::1"}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture()
+			f.settings.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:9::/48")}
 			for range 11 {
 				f.fail(tt.remote, tt.header...)
 			}
@@ -265,9 +287,9 @@ func TestWhoIsCalling(t *testing.T) {
 func TestManyAddressesAreForgotten(t *testing.T) {
 	f := newFixture()
 	for i := range 10_000 {
-		f.fail("127.0.0.1:1", "CF-Connecting-IP", fmt.Sprintf("10.%d.%d.1", i/256, i%256))
+		f.fail("127.0.0.1:1", webhook.HeaderTunnel, "our-mark", "CF-Connecting-IP", fmt.Sprintf("10.%d.%d.1", i/256, i%256))
 	}
-	if code := f.fail("127.0.0.1:1", "CF-Connecting-IP", "198.51.100.1"); code != 401 {
+	if code := f.fail("127.0.0.1:1", webhook.HeaderTunnel, "our-mark", "CF-Connecting-IP", "198.51.100.1"); code != 401 {
 		t.Errorf("a new address is answered %d, want 401", code)
 	}
 }
