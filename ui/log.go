@@ -469,7 +469,7 @@ func (l *logLayout) MinSize(objects []fyne.CanvasObject) fyne.Size {
 
 // framed returns a dropdown with the frame that other controls have.
 func framed(d *kit.Dropdown) *fyne.Container {
-	return newFixed(118, 36, kit.Layers(d, kit.NewPanel("", kit.ColorLine, kit.RadiusControl)))
+	return newFixed(118, 36, kit.Layers(d, kit.NewPanel("", kit.ColorBorder, kit.RadiusControl)))
 }
 
 // newFixed returns o in a size of its own.

@@ -242,7 +242,7 @@ func (x *tested) isDrawnIn(variant fyne.ThemeVariant) {
 	colors := func(v fyne.ThemeVariant) map[color.NRGBA]bool {
 		all := map[color.NRGBA]bool{}
 		for _, name := range []fyne.ThemeColorName{
-			kit.ColorText, kit.ColorMuted, kit.ColorLine, kit.ColorCard, kit.ColorRail, kit.ColorTint, kit.ColorBackground,
+			kit.ColorText, kit.ColorMuted, kit.ColorLine, kit.ColorBorder, kit.ColorCard, kit.ColorRail, kit.ColorTint, kit.ColorBackground,
 			kit.ColorAccent, kit.ColorAccentBackground, kit.ColorBad, kit.ColorWarn, kit.ColorOnAccent, theme.ColorNameInputBackground,
 			kit.OK.Color(), kit.OK.Background(), kit.Warn.Background(), kit.Bad.Background(),
 		} {

@@ -57,7 +57,7 @@ func newPractice(u *UI) *practicePage {
 	p.person = u.kit.Dropdown(nil, func(int) {})
 	p.room = u.kit.Dropdown(nil, func(int) { p.showLines(true) })
 	frame := func(d *kit.Dropdown) *fyne.Container {
-		return kit.Layers(d, kit.NewPanel("", kit.ColorLine, kit.RadiusControl))
+		return kit.Layers(d, kit.NewPanel("", kit.ColorBorder, kit.RadiusControl))
 	}
 	p.as, p.in = frame(p.person), frame(p.room)
 	p.clear = u.kit.Button(bridge.Say("Clear"), p.clearAll)

@@ -179,7 +179,7 @@ func (s *fieldset) pick(key string, label, hint bridge.Text, options []pickOptio
 		s.edited()
 	})
 	r := s.add(&formRow{key: key})
-	r.field = s.u.kit.Field(label, hint, kit.Layers(kit.NewPanel(kit.ColorCard, kit.ColorLine, kit.RadiusControl), d))
+	r.field = s.u.kit.Field(label, hint, kit.Layers(kit.NewPanel(kit.ColorCard, kit.ColorBorder, kit.RadiusControl), d))
 	r.update = func() {
 		i := slices.IndexFunc(options, func(o pickOption) bool { return o.value == get(s.values) })
 		if i != d.SelectedIndex() {

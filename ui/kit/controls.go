@@ -275,7 +275,7 @@ func (r *buttonRenderer) Refresh() {
 
 func (r *buttonRenderer) paint() {
 	b := r.button
-	fill, stroke, over, text := ColorCard, ColorLine, fyne.ThemeColorName(""), ColorText
+	fill, stroke, over, text := ColorCard, ColorBorder, fyne.ThemeColorName(""), ColorText
 	switch b.kind {
 	case PrimaryButton:
 		fill, stroke, text = ColorAccent, "", ColorOnAccent
@@ -596,7 +596,7 @@ func newOption(of *Chooser, index int, title, subtitle string, pill bool) *Optio
 func (o *Option) paint() {
 	taken := o.of.Selected == o.index
 	ringed := o.of.focused && (taken || o.of.Selected < 0 && o.index == 0)
-	fill, stroke, text := ColorCard, ColorLine, ColorText
+	fill, stroke, text := ColorCard, ColorBorder, ColorText
 	if o.pill {
 		fill, stroke, text = ColorTint, "", ColorMuted
 	}

@@ -90,8 +90,15 @@ func TestColorsAreReadable(t *testing.T) {
 			ColorOnAccent: {ColorAccent, ColorAccentHover},
 		} {
 			for _, ground := range grounds {
-				if got := contrast(c(text), c(ground)); got < 4.3 {
+				if got := contrast(c(text), c(ground)); got < 4.5 {
 					t.Errorf("light %v: %s on %s has a contrast of %.1f", light, text, ground, got)
+				}
+			}
+		}
+		for _, ground := range []fyne.ThemeColorName{ColorBackground, ColorCard, ColorRail, ColorTint} {
+			for _, line := range []fyne.ThemeColorName{ColorBorder, ColorAccent, ColorBad} {
+				if got := contrast(c(line), c(ground)); got < 3 {
+					t.Errorf("light %v: a border of %s on %s has a contrast of %.1f", light, line, ground, got)
 				}
 			}
 		}

@@ -16,6 +16,7 @@ const (
 	ColorBackground = theme.ColorNameBackground
 	ColorMuted      = theme.ColorNamePlaceHolder
 	ColorLine       = theme.ColorNameSeparator
+	ColorBorder     = theme.ColorNameInputBorder // of what can be used; ColorLine only divides
 	ColorAccent     = theme.ColorNamePrimary
 	ColorOK         = theme.ColorNameSuccess
 	ColorWarn       = theme.ColorNameWarning
@@ -131,13 +132,15 @@ func palette(name fyne.ThemeColorName, light bool) (color.Color, bool) {
 	case ColorText:
 		return pick(0x1c2430ff, 0xe6eaf0ff)
 	case ColorMuted:
-		return pick(0x667085ff, 0x94a0b0ff)
+		return pick(0x5c667aff, 0x94a0b0ff)
 	case theme.ColorNameDisabled:
 		return pick(0x98a2b3ff, 0x5b6675ff)
 	case theme.ColorNameDisabledButton:
 		return pick(0xf1f4f7ff, 0x181d23ff)
-	case ColorLine, theme.ColorNameInputBorder:
+	case ColorLine:
 		return pick(0xe4e7ecff, 0x2b333dff)
+	case ColorBorder:
+		return pick(0x7f8998ff, 0x6f7b8aff)
 	case ColorTint:
 		return pick(0xf1f4f7ff, 0x14181dff)
 	case theme.ColorNameHover:
@@ -145,7 +148,7 @@ func palette(name fyne.ThemeColorName, light bool) (color.Color, bool) {
 	case theme.ColorNamePressed:
 		return pick(0x1c24301f, 0xe6eaf024)
 	case ColorAccent, theme.ColorNameHyperlink:
-		return pick(0x0f766eff, 0x2dd4bfff)
+		return pick(0x0e6f67ff, 0x2dd4bfff)
 	case ColorAccentHover:
 		return pick(0x0d655eff, 0x5eead4ff)
 	case ColorOnAccent:
