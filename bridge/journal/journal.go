@@ -57,6 +57,10 @@ type Journal struct {
 	holdTimer *time.Timer
 }
 
+// arrival is how long a request may be on its way after the process that sent it
+// ended: so soon it is not looked for.
+const arrival = 3 * time.Second
+
 type serverRoom struct {
 	server int64
 	room   string
@@ -232,8 +236,10 @@ func (j *Journal) load(ctx context.Context, db *database) error {
 	if j.guest {
 		return nil
 	}
-	// Attempts that were under way when the last process ended may have arrived.
-	if _, _, err := db.exec(ctx, "UPDATE outbox SET unclear = unclear + 1, sending = 0 WHERE state = 0 AND sending = 1"); err != nil {
+	// Attempts that were under way when the last process ended may have arrived,
+	// or may still do so: the server gets a moment before it is asked.
+	if _, _, err := db.exec(ctx, `UPDATE outbox SET unclear = unclear + 1, sending = 0, due = max(due, COALESCE(tried, 0) + ?)
+		WHERE state = 0 AND sending = 1`, arrival.Milliseconds()); err != nil {
 		return err
 	}
 	j.outbox.restrict(1)
