@@ -148,7 +148,7 @@ func (s *Server) misled(w http.ResponseWriter, r *http.Request, path string) {
 		came = came[:most] + "…"
 	}
 	if r.Header.Get(HeaderSignature) != "" {
-		s.refuse(w, r, noiseMisled, http.StatusNotFound, slog.LevelWarn, errMisled(came, path))
+		s.refuse(w, r, s.refused.misled(came), http.StatusNotFound, slog.LevelWarn, errMisled(came, path))
 		return
 	}
 	s.refuse(w, r, noisePath, http.StatusNotFound, slog.LevelInfo, errPath(came, path))

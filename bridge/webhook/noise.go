@@ -38,6 +38,8 @@ const (
 	// noisePause is for how long a kind of refusal that was just told of is only
 	// counted.
 	noisePause = time.Minute
+	// maxPaths bounds the paths that are told of one by one.
+	maxPaths = 4
 	// maxTold bounds the addresses that are named with a number.
 	maxTold = 3
 )
@@ -52,6 +54,7 @@ type tally struct {
 	counts map[noise]*count // of the kinds that were told of within noisePause
 	timer  *time.Timer      // nil: nothing is to be counted
 	closed bool
+	paths  []string // the first maxPaths that webhooks came to by mistake
 }
 
 // count is what of one kind came since it was last told of.
@@ -59,6 +62,21 @@ type count struct {
 	level slog.Level
 	n     int
 	from  []netip.Addr // the first maxTold
+}
+
+// misled returns the kind of requests that seem to be webhooks and came to
+// another path. Each path is told of by itself, the first maxPaths of them: a
+// proxy or an installation with another address has one of its own.
+func (t *tally) misled(path string) noise {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !slices.Contains(t.paths, path) {
+		if len(t.paths) == maxPaths {
+			return noiseMisled
+		}
+		t.paths = append(t.paths, path)
+	}
+	return noiseMisled + noise(" "+path)
 }
 
 // add publishes e if it is the first of its kind, and else counts it.

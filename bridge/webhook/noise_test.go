@@ -71,7 +71,8 @@ func TestNoiseIsSummedUp(t *testing.T) {
 		if told != sent {
 			t.Errorf("told of %d refusals, want %d", told, sent)
 		}
-		if len(f.events) > 6+60 || size > 64<<10 {
+		const kinds, paths, minutes = 6, 4, 60
+		if len(f.events) > kinds+paths+minutes || size > 64<<10 {
 			t.Errorf("%d refusals in an hour made %d events of %d bytes", sent, len(f.events), size)
 		}
 	})
