@@ -65,17 +65,15 @@ type count struct {
 }
 
 // misled returns the kind of requests that seem to be webhooks and came to
-// another path. Each path is told of by itself, the first maxPaths of them: a
+// another path. The first maxPaths paths are told of at once, each by itself: a
 // proxy or an installation with another address has one of its own.
 func (t *tally) misled(path string) noise {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !slices.Contains(t.paths, path) {
-		if len(t.paths) == maxPaths {
-			return noiseMisled
-		}
-		t.paths = append(t.paths, path)
+	if len(t.paths) == maxPaths || slices.Contains(t.paths, path) {
+		return noiseMisled
 	}
+	t.paths = append(t.paths, path)
 	return noiseMisled + noise(" "+path)
 }
 
