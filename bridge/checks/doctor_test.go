@@ -574,7 +574,7 @@ func faults() []fault {
 				return true
 			})
 		}, true},
-		{"a server that hangs up", "server-status", fail, "cannot be reached", talkFault(practice.Fault{Kind: practice.FaultDropBefore}), false},
+		{"a server that hangs up", "server-status", fail, "broke the connection off", talkFault(practice.Fault{Kind: practice.FaultDropBefore}), false},
 		{"a server that fails", "server-status", fail, "failed with status 500", talkFault(practice.Fault{Kind: practice.FaultStatus}), false},
 		{"a lock-out of everything", "server-status", fail, "takes no more requests", talkFault(practice.Fault{Kind: practice.FaultThrottle}), false},
 

@@ -13,10 +13,10 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"perch/bridge"
+	"perch/bridge/neterr"
 )
 
 const (
@@ -80,17 +80,15 @@ func (e endpoint) post(ctx context.Context, header http.Header, body []byte, lim
 		return response{}, &bridge.Error{Code: bridge.CodeInternal, Text: bridge.Say("The request could not be made"), Cause: withoutURL(err)}
 	}
 	req.Header = header
-	client := http.Client{
-		CheckRedirect: mayFollow,
-		Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment, // never for this machine itself
-			DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
-			TLSClientConfig:        e.tls,
-			TLSHandshakeTimeout:    connectTimeout,
-			DisableKeepAlives:      true,
-			MaxResponseHeaderBytes: 64 << 10,
-		},
+	transport := &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
+		TLSClientConfig:        e.tls,
+		TLSHandshakeTimeout:    connectTimeout,
+		DisableKeepAlives:      true,
+		MaxResponseHeaderBytes: 64 << 10,
 	}
+	neterr.ThroughProxy(transport)
+	client := http.Client{CheckRedirect: mayFollow, Transport: transport}
 	resp, err := client.Do(req)
 	if err != nil {
 		return response{}, e.unreachable(err)
@@ -165,6 +163,7 @@ func (e endpoint) refused(a response) *bridge.Error {
 		failure.Text = bridge.Say("%[1]s failed with status %[2]s", host, status)
 		failure.Hint = bridge.Say("Its own log says why.")
 	}
+	failure.Hint = e.target().Answered(a.status, failure.Hint)
 	return failure
 }
 
@@ -198,62 +197,16 @@ func withoutURL(err error) error {
 	return err
 }
 
+func (e endpoint) target() neterr.Target {
+	return neterr.Target{URL: e.url, Setting: "url", Table: e.table}
+}
+
 // unreachable returns the error of a request that got no answer, of
 // CodeUnavailable.
 func (e endpoint) unreachable(cause error) *bridge.Error {
-	cause = withoutURL(cause)
-	host := e.url.Host
-	failure := &bridge.Error{Code: bridge.CodeUnavailable, Cause: cause}
-	dns, isDNS := errors.AsType[*net.DNSError](cause)
-	operation, isOperation := errors.AsType[*net.OpError](cause)
-	_, isWrongName := errors.AsType[x509.HostnameError](cause)
-	certificate, isCertificate := errors.AsType[x509.CertificateInvalidError](cause)
-	_, isUnknown := errors.AsType[x509.UnknownAuthorityError](cause)
-	_, isVerification := errors.AsType[*tls.CertificateVerificationError](cause)
-	handshake, isHandshake := errors.AsType[tls.RecordHeaderError](cause)
-	_, isAlert := errors.AsType[tls.AlertError](cause)
-	timeout, isNet := errors.AsType[net.Error](cause)
-	switch {
-	case errors.Is(cause, context.Canceled):
-		failure.Text = bridge.Say("The request to %s was given up", host)
-	case isOperation && operation.Op == "proxyconnect":
-		failure.Text = bridge.Say("The proxy on the way to %s cannot be reached", host)
-		failure.Hint = bridge.Say("Check the environment variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY.")
-	case isDNS && dns.IsNotFound:
-		failure.Text = bridge.Say("There is no server by the name %s", dns.Name)
-		failure.Hint = bridge.Say("Is the name in url in %s right?", e.table)
-	case isDNS:
-		failure.Text = bridge.Say("The name %s could not be looked up", dns.Name)
-		failure.Hint = bridge.Say("Is this machine online?")
-	case isUnknown:
-		failure.Text = bridge.Say("The certificate of %s is signed by nobody that this machine knows", host)
-		failure.Hint = bridge.Say("If it is one of your own, save it (or that of its authority) in PEM form and set in [channels_config.nextcloud_talk]: ca_file = FILE. Several can stand in one file.")
-	case isWrongName:
-		failure.Text = bridge.Say("The certificate at %s is for another name", host)
-		failure.Hint = bridge.Say("Set url in %s to an address with a name in the certificate.", e.table)
-	case isCertificate && certificate.Reason == x509.Expired:
-		failure.Text = bridge.Say("The certificate of %s has expired, or is not valid yet", host)
-		failure.Hint = bridge.Say("Renew it on the server. Is the clock of this machine right?")
-	case isVerification:
-		failure.Text = bridge.Say("The certificate of %s is not valid", host)
-	case errors.Is(cause, http.ErrSchemeMismatch), isHandshake && string(handshake.RecordHeader[:]) == "HTTP/":
-		failure.Text = bridge.Say("%s does not speak https", host)
-		failure.Hint = bridge.Say("Let url in %s begin with http:// instead.", e.table)
-	case isHandshake || isAlert:
-		failure.Text = bridge.Say("%s does not agree on an encrypted connection", host)
-		failure.Hint = bridge.Say("Is the port in url in %s that of https?", e.table)
-	case errors.Is(cause, syscall.ECONNREFUSED):
-		failure.Text = bridge.Say("%s refuses connections: no server is listening there", host)
-		failure.Hint = bridge.Say("Is the program started, and is the port in url in %s right?", e.table)
-	case isNet && timeout.Timeout():
-		failure.Text = bridge.Say("%s did not answer in time", host)
+	failure := e.target().Explain(cause)
+	if neterr.KindOf(cause) == neterr.Timeout && neterr.Proxy(e.url) == nil {
 		failure.Hint = bridge.Say("If it needs longer, set a longer timeout in %s. If it never answers: does what runs there end with an answer?", e.table)
-	case errors.Is(cause, io.EOF), errors.Is(cause, io.ErrUnexpectedEOF), errors.Is(cause, syscall.ECONNRESET):
-		failure.Text = bridge.Say("%s broke the connection off before it had answered", host)
-		failure.Hint = bridge.Say("Its own log says why.")
-	default:
-		failure.Text = bridge.Say("%s cannot be reached", host)
-		failure.Hint = bridge.Say("Is this machine online, and is url in %s right?", e.table)
 	}
 	return failure
 }
@@ -263,8 +216,7 @@ func (e endpoint) unreachable(cause error) *bridge.Error {
 func (e endpoint) diagnose(ctx context.Context, why bridge.Text) bridge.Result {
 	ctx, cancel := context.WithTimeout(ctx, diagnoseTimeout)
 	defer cancel()
-	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: e.url})
-	if err == nil && proxy != nil {
+	if proxy := neterr.Proxy(e.url); proxy != nil {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address(proxy))
 		if err != nil {
 			return bridge.FailedBy(e.unreachable(&net.OpError{Op: "proxyconnect", Err: err}), why)

@@ -452,7 +452,7 @@ func endpoints(t *testing.T) (good string, roots *x509.CertPool, bad map[string]
 		"no host":                {"http:///x", "[handlers.house]", "http://"},
 		"another scheme":         {"ftp://127.0.0.1/x", "[handlers.house]", "http://"},
 		"nobody listens":         {"http://u:p4ss@" + closedPort(t) + "/p4th", "refuses connections", "[handlers.house]"},
-		"no such name":           {"http://perch.invalid/p4th", "perch.invalid", "?"},
+		"no such name":           {"http://perch.invalid/p4th", "perch.invalid", "online"},
 		"https at a plain port":  {"https://127.0.0.1:" + port(plain), "does not speak https", "http://"},
 		"no TLS":                 {"https://" + hangsUp.Addr().String(), "", ""},
 		"another name":           {"https://localhost:" + port(secure), "for another name", "name in the certificate"},

@@ -24,6 +24,7 @@ import (
 	"github.com/openai/openai-go/v3/packages/ssestream"
 
 	"perch/bridge"
+	"perch/bridge/neterr"
 )
 
 const (
@@ -162,13 +163,13 @@ func (l LLM) options() (options []option.RequestOption, done func(), err error) 
 		return nil, nil, err
 	}
 	transport := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
 		TLSClientConfig:        &tls.Config{RootCAs: l.RootCAs, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    connectTimeout,
 		MaxResponseHeaderBytes: 64 << 10,
 		ForceAttemptHTTP2:      true,
 	}
+	neterr.ThroughProxy(transport)
 	options = []option.RequestOption{
 		option.WithHTTPClient(&http.Client{
 			Transport:     transport,

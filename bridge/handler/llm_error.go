@@ -2,21 +2,19 @@ package handler
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"perch/bridge"
+	"perch/bridge/neterr"
 )
 
 // maxSaid bounds what is repeated of a server's words, in bytes.
@@ -179,7 +177,7 @@ func (l LLM) refused(ctx context.Context, base *url.URL, r *refusal, after time.
 		e.Text = bridge.Say("The model server at %s does not allow this: %s", base.Host, r.message)
 	case r.status >= http.StatusInternalServerError, r.status == http.StatusOK:
 		e.Text = bridge.Say("The model server at %s failed: %s", base.Host, r.message)
-		e.Hint = bridge.Say("Its log should say why. Often the machine ran out of memory.")
+		e.Hint = l.target(base).Answered(r.status, bridge.Say("Its log should say why. Often the machine ran out of memory."))
 	default:
 		e.Code = bridge.CodeRejected
 		e.Text = bridge.Say("The model server at %s refused the request: %s", base.Host, r.message)
@@ -233,28 +231,20 @@ func (l LLM) silent(reason string) error {
 	return e
 }
 
+func (l LLM) target(base *url.URL) neterr.Target {
+	table := "[handler]"
+	if l.Name != "" {
+		table = "[handlers." + l.Name + "]"
+	}
+	return neterr.Target{URL: base, Setting: "base_url", Table: table}
+}
+
 // unreachable explains that no answer came.
 func (l LLM) unreachable(base *url.URL, err error) error {
-	err = withoutURL(err)
-	e := &bridge.Error{Code: bridge.CodeUnavailable, Cause: l.safe(err)}
-	dns, isDNS := errors.AsType[*net.DNSError](err)
-	_, isCertificate := errors.AsType[*tls.CertificateVerificationError](err)
-	switch {
-	case isDNS && dns.IsNotFound:
-		e.Text = bridge.Say("There is no server by the name %s", dns.Name)
-		e.Hint = bridge.Say("Check base_url, and whether this machine is online.")
-	case isCertificate:
-		e.Text = bridge.Say("The certificate of %s is not one that this machine trusts", base.Host)
-		e.Hint = bridge.Say("If the server uses its own certificate, save it (or that of its authority) in PEM form and set in the configuration: ca_file = FILE")
-	case errors.Is(err, http.ErrSchemeMismatch):
-		e.Text = bridge.Say("%s does not speak https", base.Host)
-		e.Hint = bridge.Say("If this server has no https, set base_url to its address with http:// instead.")
-	case errors.Is(err, syscall.ECONNREFUSED):
+	e := l.target(base).Explain(err)
+	if e.Cause = l.safe(e.Cause); neterr.KindOf(err) == neterr.Refused {
 		e.Text = bridge.Say("Nothing answers at %s", base.Host)
 		e.Hint = bridge.Say("Is the model server running, and base_url right? Ollama is started with: ollama serve")
-	default:
-		e.Text = bridge.Say("%s cannot be reached", base.Host)
-		e.Hint = bridge.Say("Is this machine online, and base_url right?")
 	}
 	return e
 }

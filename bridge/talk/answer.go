@@ -2,21 +2,16 @@ package talk
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"perch/bridge"
+	"perch/bridge/neterr"
 )
 
 // answer is what came back for a request.
@@ -292,68 +287,5 @@ func unclear(cause error) error {
 // unreachable returns the error of a request that did not reach the server, or
 // that changed nothing there.
 func unreachable(base *url.URL, cause error) error {
-	host := base.Host
-	e := &bridge.Error{Code: bridge.CodeUnavailable, Cause: cause}
-	dns, isDNS := errors.AsType[*net.DNSError](cause)
-	operation, isOperation := errors.AsType[*net.OpError](cause)
-	wrongName, isWrongName := errors.AsType[x509.HostnameError](cause)
-	certificate, isCertificate := errors.AsType[x509.CertificateInvalidError](cause)
-	_, isUnknown := errors.AsType[x509.UnknownAuthorityError](cause)
-	_, isVerification := errors.AsType[*tls.CertificateVerificationError](cause)
-	handshake, isHandshake := errors.AsType[tls.RecordHeaderError](cause)
-	_, isAlert := errors.AsType[tls.AlertError](cause)
-	timeout, isNet := errors.AsType[net.Error](cause)
-	switch {
-	case errors.Is(cause, context.Canceled):
-		e.Text = bridge.Say("The request to %s was given up", host)
-	case isOperation && operation.Op == "proxyconnect":
-		e.Text = bridge.Say("The proxy on the way to %s cannot be reached", host)
-		e.Hint = bridge.Say("Check the environment variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY.")
-	case isDNS && dns.IsNotFound:
-		e.Text = bridge.Say("There is no server by the name %s", dns.Name)
-		e.Hint = bridge.Say("Check base_url, and whether this machine is online.")
-	case isDNS:
-		e.Text = bridge.Say("The name %s could not be looked up", dns.Name)
-		e.Hint = bridge.Say("Is this machine online?")
-	case isUnknown:
-		e.Text = bridge.Say("The certificate of %s is signed by nobody that this machine knows", host)
-		e.Hint = bridge.Say("If the server uses its own certificate, save it (or that of its authority) in PEM form and set in the configuration: ca_file = FILE")
-	case isWrongName:
-		e.Text = bridge.Say("The certificate at %s is for another name", host)
-		e.Hint = bridge.Say("Set base_url to a name in the certificate: %s", namesOf(wrongName.Certificate))
-	case isCertificate && certificate.Reason == x509.Expired:
-		e.Text = bridge.Say("The certificate of %s has expired, or is not valid yet", host)
-		e.Hint = bridge.Say("Renew it on the server. Is the clock of this machine right?")
-	case isVerification:
-		e.Text = bridge.Say("The certificate of %s is not valid", host)
-	case isHandshake && string(handshake.RecordHeader[:]) == "HTTP/":
-		e.Text = bridge.Say("%s does not speak https", host)
-		e.Hint = bridge.Say("If this server has no https, set base_url to its address with http:// instead.")
-	case isHandshake || isAlert:
-		e.Text = bridge.Say("%s does not agree on an encrypted connection", host)
-		e.Hint = bridge.Say("Is the port in base_url that of https?")
-	case errors.Is(cause, syscall.ECONNREFUSED):
-		e.Text = bridge.Say("%s refuses connections: no server is listening there", host)
-		e.Hint = bridge.Say("Is the web server running, and are the name and port in base_url right?")
-	case isNet && timeout.Timeout():
-		e.Text = bridge.Say("%s did not answer in time", host)
-		e.Hint = bridge.Say("Is the server running, and does a firewall let this machine through?")
-	default:
-		e.Text = bridge.Say("%s cannot be reached", host)
-		e.Hint = bridge.Say("Is this machine online, and base_url right?")
-	}
-	return e
-}
-
-// namesOf returns the names that a certificate is for.
-func namesOf(c *x509.Certificate) string {
-	names := append([]string(nil), c.DNSNames...)
-	for _, ip := range c.IPAddresses {
-		names = append(names, ip.String())
-	}
-	if len(names) == 0 {
-		return quote(c.Subject.CommonName)
-	}
-	const most = 5
-	return strings.Join(names[:min(len(names), most)], ", ")
+	return neterr.Target{URL: base, Setting: "base_url", Table: "[channels_config.nextcloud_talk]"}.Explain(cause)
 }

@@ -809,7 +809,7 @@ func TestUnclear(t *testing.T) {
 	t.Run("a question is never unclear", func(t *testing.T) {
 		s := serve(t, map[string]http.HandlerFunc{"/": hangUp})
 		_, err := newClient(t, options(t, s.URL, "")).User(t.Context())
-		wantError(t, err, bridge.CodeUnavailable, "cannot be reached", "online")
+		wantError(t, err, bridge.CodeUnavailable, "broke the connection off", "base_url")
 	})
 	t.Run("never sent", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -842,7 +842,7 @@ func TestUnreachable(t *testing.T) {
 		}
 		address := l.Addr().String()
 		_ = l.Close()
-		wantError(t, send("http://"+address, nil), bridge.CodeUnavailable, "refuses connections", "port in base_url")
+		wantError(t, send("http://"+address, nil), bridge.CodeUnavailable, "refuses connections", "port of base_url")
 	})
 	t.Run("unknown authority", func(t *testing.T) {
 		wantError(t, send(secure.URL, nil), bridge.CodeUnavailable, "nobody that this machine knows", "ca_file = FILE")

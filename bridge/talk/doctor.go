@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"perch/bridge"
+	"perch/bridge/neterr"
 )
 
 // Doctor examines a server step by step, as the configuration names it.
@@ -199,7 +200,7 @@ func (d Doctor) badTLS(err error) bridge.Result {
 		if port != "443" {
 			name = net.JoinHostPort(name, port)
 		}
-		return bridge.Failed(bridge.Say("the certificate is for %[1]s, not for %[2]s", namesOf(wrongName.Certificate), host), why,
+		return bridge.Failed(bridge.Say("the certificate is for %[1]s, not for %[2]s", neterr.NamesOf(wrongName.Certificate), host), why,
 			d.baseURL("https://"+name+d.Client.base.Path))
 	case isInvalid && invalid.Reason == x509.Expired && invalid.Cert != nil:
 		if d.Now().Before(invalid.Cert.NotBefore) {

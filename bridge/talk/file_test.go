@@ -196,7 +196,7 @@ func TestFetchFileFails(t *testing.T) {
 			"hung up", "bob",
 			[]practice.Fault{{Kind: practice.FaultDropAnswer, On: practice.EndpointFiles}},
 			nil,
-			bridge.CodeUnavailable, "cannot be reached", "base_url",
+			bridge.CodeUnavailable, "broke the connection off", "base_url",
 		},
 		{
 			"wrong app token", "bob",
