@@ -280,7 +280,10 @@ func notImported(file, name string, err error) error {
 // by that name.
 func otherSecret(file string, s secret.Status) error {
 	hint := bridge.Say("If the one in the file is right, delete the other first: perch secret delete %s", s.Name)
-	if s.Variable != "" {
+	switch {
+	case s.File != "":
+		hint = bridge.Say("If the one in the file is right, write it into %s first", s.File)
+	case s.Variable != "":
 		hint = bridge.Say("If the one in the file is right, unset %s first", s.Variable)
 	}
 	return &bridge.Error{

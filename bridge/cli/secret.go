@@ -38,10 +38,17 @@ func newSecret(env Env) *cobra.Command {
 Those of a handler in [handlers.house] are handler_token_house and
 handler_secret_house.
 
-On a server without a keychain, set them in the environment instead, each as
-PERCH_ and its name in capitals: PERCH_WEBHOOK_SECRET, PERCH_APP_TOKEN,
-PERCH_TUNNEL_TOKEN, PERCH_HANDLER_TOKEN, PERCH_HANDLER_TOKEN_HOUSE. A webhook
-secret has 40 to 128 characters; openssl rand -hex 32 makes one.`,
+A server without a keychain gives them in another way. The first of these that
+there is counts:
+
+  1. the environment: PERCH_ and the name in capitals, PERCH_WEBHOOK_SECRET,
+     PERCH_APP_TOKEN, PERCH_HANDLER_TOKEN_HOUSE
+  2. a file: PERCH_WEBHOOK_SECRET_FILE=/run/secrets/webhook_secret
+  3. systemd's credentials: LoadCredential=webhook_secret:/etc/perch/webhook_secret
+  4. the keychain
+
+A webhook secret has 40 to 128 characters; perch secret generate webhook_secret
+--print makes one, and so does openssl rand -hex 32.`,
 		GroupID: setUp,
 		RunE:    helpOnly,
 	}
@@ -112,11 +119,15 @@ that the Cloudflare dashboard shows does as well.`,
 }
 
 func newSecretGenerate(env Env) *cobra.Command {
-	var force bool
+	var force, print bool
 	cmd := env.takesSecret(&cobra.Command{
 		Use:   "generate NAME",
 		Short: "Make a new webhook_secret or handler_secret and store it",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if print {
+				_, err := fmt.Fprintln(env.Stdout, secret.Generate().Reveal())
+				return err
+			}
 			home, err := env.home()
 			if err != nil {
 				return err
@@ -146,6 +157,7 @@ func newSecretGenerate(env Env) *cobra.Command {
 		},
 	}, secret.Random)
 	cmd.Flags().BoolVar(&force, "force", false, "replace the one that is there")
+	cmd.Flags().BoolVar(&print, "print", false, "print it instead, and store nothing")
 	return cmd
 }
 
@@ -244,6 +256,9 @@ func (env Env) describe(s secret.Status, unneeded bridge.Text) bridge.Text {
 	case s.Length > 0 && s.Err != nil:
 		return bridge.Say("%s: %s", env.say(whence(s)), env.say(bridge.TextOf(s.Err)))
 	case s.Length > 0:
+		if s.Cleaned {
+			return bridge.Say("%s, %s characters, without the quotes, the white space or the name around it", env.say(whence(s)), strconv.Itoa(s.Length))
+		}
 		return bridge.Say("%s, %s characters", env.say(whence(s)), strconv.Itoa(s.Length))
 	case !unneeded.IsZero():
 		return unneeded
@@ -256,7 +271,10 @@ func (env Env) describe(s secret.Status, unneeded bridge.Text) bridge.Text {
 
 // whence says where a secret comes from.
 func whence(s secret.Status) bridge.Text {
-	if s.Variable != "" {
+	switch {
+	case s.File != "":
+		return bridge.Say("in the file %s", s.File)
+	case s.Variable != "":
 		return bridge.Say("in the environment, as %s", s.Variable)
 	}
 	return bridge.Say("in the keychain")

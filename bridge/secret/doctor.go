@@ -24,7 +24,7 @@ func (s *Store) DiagnoseKeychain(ctx context.Context, needed []string) bridge.Re
 		}
 		var missing []string
 		for _, name := range needed {
-			if s.env.Variable(name) == "" {
+			if s.env.from(name).variable == "" {
 				missing = append(missing, name)
 			}
 		}
@@ -47,13 +47,13 @@ func (s *Store) DiagnoseSecret(ctx context.Context, needed bool) bridge.Result {
 	case bridge.CodeOf(status.Err) == bridge.CodeNotFound && !needed:
 		return bridge.Skipped(bridge.Say("not set, and not needed: signatures are not required, and replies go out as the user"))
 	case bridge.CodeOf(status.Err) == bridge.CodeNotFound:
-		return bridge.Failed(bridge.Say("not set"), why,
-			bridge.Say("if the bot is installed already: perch secret set webhook_secret\nelse: perch secret generate webhook_secret"))
+		return bridge.Failed(bridge.Say("not set"), why, s.HowTo(ctx, bridge.WebhookSecret))
 	case status.Err != nil:
 		fix := bridge.HintOf(status.Err)
-		if status.Variable != "" {
-			fix = bridge.Say("it comes from the environment: correct %s where Perch is started, and start it again", status.Variable)
-		} else if bridge.CodeOf(status.Err) == bridge.CodeInvalid {
+		switch invalid := bridge.CodeOf(status.Err) == bridge.CodeInvalid; {
+		case invalid && status.Variable != "":
+			fix = s.HowTo(ctx, bridge.WebhookSecret)
+		case invalid:
 			fix = bridge.Say("perch secret set webhook_secret, with the secret alone; or make a new one: perch secret generate webhook_secret --force")
 		}
 		return bridge.Failed(bridge.TextOf(status.Err), why, fix)
@@ -62,13 +62,13 @@ func (s *Store) DiagnoseSecret(ctx context.Context, needed bool) bridge.Result {
 		if differ, length := s.differ(ctx, name); differ {
 			return bridge.Warned(
 				bridge.Say("the %[1]s in %[2]s (%[3]s characters) is not the one in the keychain; the environment's is used",
-					name, s.env.Variable(name), strconv.Itoa(length)),
+					name, s.env.from(name).name(), strconv.Itoa(length)),
 				bridge.Say("Perch started elsewhere, without that variable, uses the other one."),
-				bridge.Say("keep one: unset %[1]s\nor delete the other: perch secret delete %[2]s", s.env.Variable(name), name))
+				bridge.Say("keep one: unset %[1]s\nor delete the other: perch secret delete %[2]s", s.env.from(name).variable, name))
 		}
 	}
 	if status.Variable != "" {
-		return bridge.Passed(bridge.Say("%[1]s characters, from %[2]s", strconv.Itoa(status.Length), status.Variable))
+		return bridge.Passed(bridge.Say("%[1]s characters, from %[2]s", strconv.Itoa(status.Length), origin{status.Variable, status.File}.name()))
 	}
 	return bridge.Passed(bridge.Say("%s characters", strconv.Itoa(status.Length)))
 }

@@ -140,7 +140,7 @@ func explain(name string, err error) error {
 		hint = bridge.Say("try again; if it stays so, log out and in, or set the environment variable %s where Perch is started", instead)
 	case errors.Is(err, ErrNoSession):
 		text = bridge.Say("there is no keychain here: this is not a desktop session (no D-Bus session bus)")
-		hint = bridge.Say("on a server, set the environment variable %s where Perch is started", instead)
+		hint = withoutKeychain(name)
 	case errors.Is(err, ErrNoKeychain):
 		text = bridge.Say("no program on this machine keeps secrets (no Secret Service)")
 		hint = bridge.Say("install one: sudo apt install gnome-keyring, then log in again\nor set the environment variable %s where Perch is started", instead)

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"regexp"
 	"slices"
 	"strconv"
@@ -55,29 +56,43 @@ func Random(name string) bool {
 func is(name, sort string) bool { return name == sort || strings.HasPrefix(name, sort+"_") }
 
 // Normalize returns a secret as it is meant by somebody who typed or pasted
-// it: a token without white space around it, and without the command line that
-// Cloudflare shows it in or the word Bearer. What must be right in every
-// character, such as the webhook secret, is returned as it is.
+// it: without white space, quotes and unseen characters around it, without the
+// name that it is assigned to (export PERCH_APP_TOKEN=…), without the word
+// Bearer, and a tunnel's token without the command line that Cloudflare shows it
+// in. It is idempotent.
 func Normalize(name string, s bridge.Secret) bridge.Secret {
 	value := s.Reveal()
-	switch {
-	case name == bridge.TunnelToken:
-		value = strings.TrimSpace(value)
-		for word := range strings.FieldsSeq(value) {
-			word = strings.Trim(strings.TrimPrefix(word, "--token="), `"'`)
-			if isTunnelToken(word) {
-				value = word
+	for {
+		was := value
+		value = bridge.Pasted(value)
+		if found := assignment().FindStringSubmatch(value); found != nil && strings.Trim(found[1], "=") != "" {
+			value = found[1]
+		}
+		if found := bearer().FindStringSubmatch(value); found != nil {
+			value = found[1]
+		}
+		if name == bridge.TunnelToken {
+			for word := range strings.FieldsSeq(value) {
+				word = bridge.Pasted(strings.TrimPrefix(word, "--token="))
+				if isTunnelToken(word) {
+					value = word
+				}
 			}
 		}
-	case is(name, bridge.HandlerToken):
-		value = strings.TrimSpace(value)
-		if scheme, token, ok := strings.Cut(value, " "); ok && strings.EqualFold(scheme, "bearer") {
-			value = strings.TrimSpace(token)
+		if value == was {
+			return bridge.NewSecret(value)
 		}
-	case name == bridge.AppToken:
-		value = strings.TrimSpace(value)
 	}
-	return bridge.NewSecret(value)
+}
+
+// assignment finds what a secret is assigned in a shell, in a .env file, in TOML
+// or in JSON.
+func assignment() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:(?:export\s+|set\s+|\$env:)\w+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|["']?(?:webhook_secret|app_token|bot_token|tunnel_token|handler_(?:token|secret)\w*|api_key)["']?)\s*[=:]\s*(\S.*?),?$`)
+}
+
+func bearer() *regexp.Regexp {
+	return regexp.MustCompile(`^(?i:(?:authorization\s*:\s*)?bearer)\s+(\S.*)$`)
 }
 
 // isTunnelToken reports whether s is what Cloudflare gives for a named tunnel:
@@ -179,17 +194,53 @@ func Open(getenv func(string) string, service string) *Store {
 // Chain returns a store of an environment and any keychain.
 func Chain(env Environment, keychain bridge.SecretStore) *Store { return &Store{env, keychain} }
 
-// Get returns the secret from the environment, else from the keychain.
+// Get returns the secret from the environment, else from the keychain. A file
+// that the environment names and that cannot be read is an error.
 func (s *Store) Get(ctx context.Context, name string) (bridge.Secret, error) {
-	if secret, err := s.env.Get(ctx, name); err == nil {
-		return secret, nil
+	if secret, err := s.env.Get(ctx, name); bridge.CodeOf(err) != bridge.CodeNotFound {
+		return secret, err
 	}
 	return s.keychain.Get(ctx, name)
 }
 
-// Set puts the secret into the keychain. One in the environment hides it.
+// Set puts the secret, as Normalize returns it, into the keychain. One in the
+// environment hides it.
 func (s *Store) Set(ctx context.Context, name string, secret bridge.Secret) error {
-	return s.keychain.Set(ctx, name, secret)
+	return s.keychain.Set(ctx, name, Normalize(name, secret))
+}
+
+// HowTo says how a person gives Perch this secret, here and now: where it comes
+// from the environment, what to change there; else by the keychain; where there
+// is none, how to make one and where to put it.
+func (s *Store) HowTo(ctx context.Context, name string) bridge.Text {
+	if from := s.env.from(name); from.variable != "" {
+		return from.change(name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
+	defer cancel()
+	_, err := s.keychain.Get(ctx, name)
+	there := err == nil
+	if none := errors.Is(err, ErrNoSession) || errors.Is(err, ErrNoKeychain) || errors.Is(err, ErrNoCollection); none {
+		return withoutKeychain(name)
+	}
+	switch {
+	case name == bridge.WebhookSecret && !there:
+		return bridge.Say("if the bot is installed already: perch secret set webhook_secret\nelse: perch secret generate webhook_secret")
+	case Random(name) && !there:
+		return bridge.Say("make one: perch secret generate %s", name)
+	default:
+		return bridge.Say("set it: perch secret set %s", name)
+	}
+}
+
+// withoutKeychain says how a person gives Perch a secret where there is no
+// keychain.
+func withoutKeychain(name string) bridge.Text {
+	variable := variables(name)[0]
+	if Random(name) {
+		return bridge.Say("make one: openssl rand -hex 32\nand set %[1]s to it where Perch is started, or %[1]s_FILE to the path of a file with it", variable)
+	}
+	return bridge.Say("set %[1]s where Perch is started, or %[1]s_FILE to the path of a file with it", variable)
 }
 
 // Delete takes the secret out of the keychain, not out of the environment.
@@ -199,8 +250,11 @@ func (s *Store) Delete(ctx context.Context, name string) error { return s.keycha
 // Keyring". If it comes from an environment variable it is fixed: it cannot be
 // changed here. It answers within 2 s.
 func (s *Store) Place(ctx context.Context, name string) (place bridge.Text, fixed bool) {
-	if variable := s.env.Variable(name); variable != "" {
-		return bridge.Say("the variable %s", variable), true
+	switch from := s.env.from(name); {
+	case from.file != "":
+		return bridge.Say("the file %s", from.file), true
+	case from.variable != "":
+		return bridge.Say("the variable %s", from.variable), true
 	}
 	if program := s.program(ctx); program != "" {
 		return bridge.Say("%s", program), false
@@ -221,7 +275,9 @@ func (s *Store) program(ctx context.Context) string {
 // Status is what can be told of a secret.
 type Status struct {
 	Name     string
-	Variable string // the environment variable that it comes from; empty: from the keychain
+	Variable string // the environment variable that it comes from, or that names File or its folder; empty: from the keychain
+	File     string // the file that it comes from; empty: none
+	Cleaned  bool   // Normalize took something away
 	Length   int    // in characters; 0 if there is none
 	Err      error  // why there is none (CodeNotFound: it is not set), or what Check says about it
 }
@@ -232,7 +288,12 @@ func (s *Store) Status(ctx context.Context, name string) Status {
 	if err == nil {
 		err = Check(name, secret)
 	}
-	return Status{Name: name, Variable: s.env.Variable(name), Length: utf8.RuneCountInString(secret.Reveal()), Err: err}
+	from, given, _ := s.env.read(name)
+	return Status{
+		Name: name, Variable: from.variable, File: from.file,
+		Cleaned: from.variable != "" && strings.TrimSpace(given) != secret.Reveal() && !secret.IsZero(),
+		Length:  utf8.RuneCountInString(secret.Reveal()), Err: err,
+	}
 }
 
 // Memory returns a store that forgets everything with the process, for

@@ -1,10 +1,13 @@
 package secret
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -89,8 +92,20 @@ func TestNormalize(t *testing.T) {
 		{"handler_token_house", "bearer  sk-x", "sk-x"},
 		{"handler_token_house", "two words", "two words"},
 		{bridge.AppToken, " a b ", "a b"},
-		{bridge.WebhookSecret, " a ", " a "},
-		{bridge.HandlerSecret, " a ", " a "},
+		{bridge.WebhookSecret, " a ", "a"},
+		{bridge.HandlerSecret, " a ", "a"},
+		{bridge.WebhookSecret, "\ufeff“abc”\u200b", "abc"},
+		{bridge.WebhookSecret, "PERCH_WEBHOOK_SECRET=abc", "abc"},
+		{bridge.WebhookSecret, "export PERCH_WEBHOOK_SECRET='abc'\n", "abc"},
+		{bridge.WebhookSecret, "$env:PERCH_WEBHOOK_SECRET = \"abc\"", "abc"},
+		{bridge.WebhookSecret, `"webhook_secret": "abc",`, "abc"},
+		{bridge.AppToken, `app_token = "abc"`, "abc"},
+		{bridge.WebhookSecret, "c2VjcmV0==", "c2VjcmV0=="},
+		{bridge.WebhookSecret, "ABC_DEF==", "ABC_DEF=="},
+		{bridge.HandlerToken, "Authorization: Bearer sk-x", "sk-x"},
+		{bridge.HandlerToken, "PERCH_HANDLER_TOKEN=\"Bearer sk-x\"", "sk-x"},
+		{bridge.HandlerToken, "Bearer", "Bearer"},
+		{bridge.TunnelToken, "PERCH_TUNNEL_TOKEN=\"cloudflared service install " + tunnelToken + "\"", tunnelToken},
 		{bridge.TunnelToken, " ", ""},
 	}
 	for _, test := range tests {
@@ -98,6 +113,19 @@ func TestNormalize(t *testing.T) {
 			t.Errorf("%s %q becomes %q, want %q", test.name, test.given, got, test.want)
 		}
 	}
+}
+
+// What comes out of Normalize is as it should be.
+func FuzzNormalize(f *testing.F) {
+	f.Add(0, "export A_B='Bearer \"x\"'")
+	f.Add(2, "--token="+tunnelToken)
+	f.Fuzz(func(t *testing.T, i int, pasted string) {
+		name := Names()[uint(i)%uint(len(Names()))]
+		s := Normalize(name, bridge.NewSecret(pasted))
+		if again := Normalize(name, s); again.Reveal() != s.Reveal() {
+			t.Errorf("%q becomes %q, and that %q", pasted, s.Reveal(), again.Reveal())
+		}
+	})
 }
 
 // Whatever is pasted for a tunnel, it is told if the result can be a token.
@@ -202,22 +230,102 @@ func TestEnvironment(t *testing.T) {
 		{"of a named handler", env("PERCH_HANDLER_TOKEN", "f", "PERCH_HANDLER_TOKEN_HOUSE", "g"), "handler_token_house", "g", "PERCH_HANDLER_TOKEN_HOUSE"},
 		{"one end of line", env(perch, "a\n"), bridge.WebhookSecret, "a", perch},
 		{"one end of line of Windows", env(perch, "a\r\n"), bridge.WebhookSecret, "a", perch},
-		{"other white space", env(perch, " a \n\n"), bridge.WebhookSecret, " a \n", perch},
+		{"other white space", env(perch, " a \n\n"), bridge.WebhookSecret, "a", perch},
+		{"quotes", env(perch, "\ufeff\"a\"\u200b"), bridge.WebhookSecret, "a", perch},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := test.env.Get(t.Context(), test.secret)
-			if err != nil || got.Reveal() != test.value || test.env.Variable(test.secret) != test.varName {
-				t.Errorf("%q from %s, error %v", got.Reveal(), test.env.Variable(test.secret), err)
+			if err != nil || got.Reveal() != test.value || test.env.from(test.secret).variable != test.varName {
+				t.Errorf("%q from %s, error %v", got.Reveal(), test.env.from(test.secret).variable, err)
 			}
 		})
 	}
 }
 
+// A secret can be in a file that the environment names.
+func TestEnvironmentNamesFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	const variable = "PERCH_WEBHOOK_SECRET"
+	file, credential := write("file", "from a file\n"), write(bridge.WebhookSecret, "from systemd")
+	write(bridge.AppToken, "\n")
+	ctx := t.Context()
+	for _, test := range []struct {
+		name  string
+		env   Environment
+		value string
+		from  origin
+	}{
+		{"the variable first", env(variable, "a", variable+"_FILE", file, "CREDENTIALS_DIRECTORY", dir), "a", origin{variable, ""}},
+		{"then the file", env(variable+"_FILE", file, "CREDENTIALS_DIRECTORY", dir), "from a file", origin{variable + "_FILE", file}},
+		{"then the credential", env("CREDENTIALS_DIRECTORY", dir), "from systemd", origin{"CREDENTIALS_DIRECTORY", credential}},
+		{"no credential", env("CREDENTIALS_DIRECTORY", t.TempDir()), "from the keychain", origin{}},
+	} {
+		keychain := Memory()
+		if err := keychain.Set(ctx, bridge.WebhookSecret, bridge.NewSecret("from the keychain")); err != nil {
+			t.Fatal(err)
+		}
+		store := Chain(test.env, keychain)
+		got, err := store.Get(ctx, bridge.WebhookSecret)
+		if err != nil || got.Reveal() != test.value {
+			t.Errorf("%s: %q, error %v", test.name, got.Reveal(), err)
+		}
+		if s := store.Status(ctx, bridge.WebhookSecret); s.Variable != test.from.variable || s.File != test.from.file {
+			t.Errorf("%s: %+v", test.name, s)
+		}
+		how := store.HowTo(ctx, bridge.WebhookSecret).String()
+		if !strings.Contains(how, cmp.Or(test.from.name(), "perch secret set webhook_secret")) {
+			t.Errorf("%s: %s", test.name, how)
+		}
+		if _, fixed := store.Place(ctx, bridge.WebhookSecret); fixed != (test.from != origin{}) {
+			t.Errorf("%s: fixed is %v", test.name, fixed)
+		}
+	}
+	e := env("CREDENTIALS_DIRECTORY", dir)
+	if _, err := e.Get(ctx, bridge.AppToken); bridge.CodeOf(err) != bridge.CodeNotFound {
+		t.Errorf("an empty file: %v", err)
+	}
+	if err := e.Set(ctx, bridge.WebhookSecret, bridge.NewSecret("x")); !strings.Contains(bridge.HintOf(err).String(), credential) {
+		t.Errorf("error %v", err)
+	}
+	for name, path := range map[string]string{
+		"missing": filepath.Join(dir, "no"), "a folder": dir, "too large": write("large", strings.Repeat("x", maxSecretFile+1)),
+	} {
+		store := Chain(env(variable+"_FILE", path), Memory())
+		if _, err := store.Get(ctx, bridge.WebhookSecret); bridge.CodeOf(err) != bridge.CodeUnavailable || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+// Where there is no keychain, nobody is told to use it.
+func TestHowToWithoutKeychain(t *testing.T) {
+	store := Chain(env(), failing{ErrNoSession})
+	for name, want := range map[string]string{bridge.WebhookSecret: "openssl rand -hex 32", bridge.AppToken: "PERCH_APP_TOKEN_FILE"} {
+		if how := store.HowTo(t.Context(), name).String(); !strings.Contains(how, want) || strings.Contains(how, "perch secret") {
+			t.Errorf("%s: %s", name, how)
+		}
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Get(context.Context, string) (bridge.Secret, error) { return bridge.Secret{}, f.err }
+func (f failing) Set(context.Context, string, bridge.Secret) error   { return f.err }
+func (f failing) Delete(context.Context, string) error               { return f.err }
+
 // Not every variable is a secret.
 func TestEnvironmentOfOthers(t *testing.T) {
 	e := env("PERCH_HOME", "/x", "PERCH_HANDLER_TOKEN", "x")
-	if variable := e.Variable("home"); variable != "" {
+	if variable := e.from("home").variable; variable != "" {
 		t.Errorf("a secret in %s", variable)
 	}
 	if _, err := e.Get(t.Context(), "handler_token_house"); bridge.CodeOf(err) != bridge.CodeNotFound {
@@ -343,7 +451,7 @@ func TestStatus(t *testing.T) {
 		{"in the environment", bridge.WebhookSecret, Chain(env("PERCH_WEBHOOK_SECRET", strings.Repeat("x", 60)), keychain), result{"PERCH_WEBHOOK_SECRET", 60, ""}},
 		{"not set", bridge.AppToken, Chain(env(), keychain), result{"", 0, bridge.CodeNotFound}},
 		{"too short", bridge.WebhookSecret, Chain(env("PERCH_WEBHOOK_SECRET", "short"), keychain), result{"PERCH_WEBHOOK_SECRET", 5, bridge.CodeInvalid}},
-		{"white space", bridge.AppToken, Chain(env("PERCH_APP_TOKEN", "token "), keychain), result{"PERCH_APP_TOKEN", 6, bridge.CodeInvalid}},
+		{"white space", bridge.AppToken, Chain(env("PERCH_APP_TOKEN", "token "), keychain), result{"PERCH_APP_TOKEN", 5, ""}},
 		{"keychain fails", bridge.WebhookSecret, Chain(env(), broken{}), result{"", 0, bridge.CodeUnavailable}},
 		{"keychain is not asked", bridge.WebhookSecret, Chain(env("PERCH_WEBHOOK_SECRET", strings.Repeat("x", 60)), broken{}), result{"PERCH_WEBHOOK_SECRET", 60, ""}},
 	}
@@ -384,7 +492,7 @@ func TestExplain(t *testing.T) {
 		}
 		hint := bridge.HintOf(err).String()
 		texts[bridge.TextOf(err).String()+hint] = true
-		if test.code == bridge.CodeUnavailable && name != "prompt" && !strings.Contains(hint, "PERCH_APP_TOKEN=…") {
+		if test.code == bridge.CodeUnavailable && name != "prompt" && !strings.Contains(hint, "PERCH_APP_TOKEN") {
 			t.Errorf("%s: hint %q", name, hint)
 		}
 	}
