@@ -102,7 +102,7 @@ func newHome(b *testing.B) benchHome {
 func buildPerch(b *testing.B) (path string) {
 	b.Helper()
 	path = filepath.Join(b.TempDir(), "perch")
-	build := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "perch")
+	build := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-tags", "headless", "-ldflags", "-s -w", "-o", path, "perch")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
