@@ -100,7 +100,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not so after 30 s: %s", what)
+			t.Fatalf("still not so after %v: %s", testenv.Patience, what)
 		}
 	}
 }
