@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,12 +14,18 @@ import (
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	t.Chdir("../..")
-	files, err := filepath.Glob("docs/*.md")
+	var files []string
+	err := filepath.WalkDir("docs", func(path string, _ fs.DirEntry, err error) error {
+		if filepath.Ext(path) == ".md" {
+			files = append(files, path)
+		}
+		return err
+	})
 	if err != nil || len(files) < 5 {
 		t.Fatalf("documents %v: %v", files, err)
 	}
 	texts := map[string]string{}
-	for _, file := range append(files, "README.md", "CONTRIBUTING.md", "CHANGELOG.md") {
+	for _, file := range append(files, "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md") {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
