@@ -63,7 +63,7 @@ func TestDocumentsOfRecordings(t *testing.T) {
 	}
 }
 
-// The fields that stand in the issue, in the doc comment and in the README.
+// The fields that stand in the doc comment and in docs/handlers/README.md.
 func TestDocumentHasEveryField(t *testing.T) {
 	const (
 		post  = "attachments,author.id,author.name,author.type,id,markdown,raw_text,received_at,room.name,room.token,text,thread,version"
