@@ -372,7 +372,10 @@ func (j *Journal) Finish(ctx context.Context, id int64, replies []bridge.Reply, 
 		err = j.writer.do(ctx, finish)
 	default: // if this is lost in a crash, the message is handled again, and nothing is said twice
 		j.setFinishing(id, state)
-		err = j.writer.soon(ctx, &op{done: make(chan error, 1), run: finish, after: func() { j.setFinishing(id, messageWaiting) }})
+		unset := func() { j.setFinishing(id, messageWaiting) }
+		if err = j.writer.soon(ctx, &op{done: make(chan error, 1), run: finish, ended: unset}); err != nil {
+			unset()
+		}
 	}
 	if err != nil {
 		return j.explain(err)
@@ -381,7 +384,8 @@ func (j *Journal) Finish(ctx context.Context, id int64, replies []bridge.Reply, 
 	return nil
 }
 
-// setFinishing notes the state of a message until that is on disk.
+// setFinishing notes the state of a message until that is on disk or has failed;
+// messageWaiting ends the note.
 func (j *Journal) setFinishing(id int64, state int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

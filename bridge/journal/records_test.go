@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"perch/bridge"
+	"perch/bridge/testenv"
 )
 
 // told returns what the log says of each message and reply, a line each.
@@ -167,6 +169,26 @@ func TestRoomOrderUnderLoad(t *testing.T) {
 	}
 	if !slices.IsSorted(ids) {
 		t.Errorf("handed out as %v", ids)
+	}
+}
+
+// A message whose end cannot be stored waits, and is not taken for handled until
+// the program ends.
+func TestEndThatIsNotStored(t *testing.T) {
+	j := opened(t)
+	put(t, j, message("a", 1))
+	id := claim(t, j).ID
+	check(t, j.writer.do(t.Context(), func(ctx context.Context, db *database) error {
+		_, _, err := db.exec(ctx, "CREATE TRIGGER no BEFORE UPDATE ON inbox BEGIN SELECT RAISE(ABORT, 'no'); END")
+		return err
+	}))
+	finish(t, j, id)
+	deadline := time.Now().Add(testenv.Patience)
+	for told(t, j, Filter{}) != "1 waiting" {
+		if time.Now().After(deadline) {
+			t.Fatalf("the log says %s", told(t, j, Filter{}))
+		}
+		runtime.Gosched()
 	}
 }
 

@@ -63,23 +63,26 @@ func (j *Journal) Heard(ctx context.Context, server string, since time.Time, mos
 	return all, j.explain(err)
 }
 
-const known = `SELECT value FROM json_each(?3) WHERE
-	EXISTS (SELECT 1 FROM inbox JOIN server ON server.id = inbox.server WHERE url = ?1 AND room = ?2 AND message = value)
-	OR EXISTS (SELECT 1 FROM seen JOIN server ON server.id = seen.server WHERE url = ?1 AND room = ?2 AND message >= CAST(value AS INTEGER))
-	OR EXISTS (SELECT 1 FROM outbox WHERE room = ?2 AND message = value)`
+// Of a reply that is just being sent only the reference is known.
+const known = `WITH fetched AS (SELECT value ->> 0 AS id, value ->> 1 AS ref FROM json_each(?3))
+	SELECT id FROM fetched WHERE
+	EXISTS (SELECT 1 FROM inbox JOIN server ON server.id = inbox.server WHERE url = ?1 AND room = ?2 AND message = fetched.id)
+	OR EXISTS (SELECT 1 FROM seen JOIN server ON server.id = seen.server WHERE url = ?1 AND room = ?2 AND message >= CAST(fetched.id AS INTEGER))
+	OR EXISTS (SELECT 1 FROM outbox WHERE room = ?2 AND message = fetched.id)
+	OR ref <> '' AND ref IN (SELECT reply ->> '$.ref' FROM outbox WHERE room = ?2 AND state <> 1 AND reply IS NOT NULL)`
 
 // Unknown returns those of messages, which are of one room, that are news: they
-// are not stored, whatever became of them, were not removed by Prune, and no
-// reply was posted as one of them.
+// are not stored, whatever became of them, were not removed by Prune, and are
+// not replies of ours.
 func (j *Journal) Unknown(ctx context.Context, messages []bridge.Message) ([]bridge.Message, error) {
 	if len(messages) == 0 {
 		return nil, nil
 	}
-	ids := make([]string, len(messages))
+	fetched := make([][2]string, len(messages))
 	for i, m := range messages {
-		ids[i] = m.Key.ID
+		fetched[i] = [2]string{m.Key.ID, m.Ref}
 	}
-	list, err := json.Marshal(ids)
+	list, err := json.Marshal(fetched)
 	if err != nil {
 		return nil, err
 	}

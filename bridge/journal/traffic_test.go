@@ -153,4 +153,14 @@ func TestUnknown(t *testing.T) {
 	if got := ids(); got != "" {
 		t.Errorf("of none: %q", got)
 	}
+
+	// A reply can be fetched before its sender has written down its id.
+	_, err = j.Enqueue(t.Context(), []bridge.Reply{reply("a", "being sent")})
+	check(t, err)
+	due(t, j)
+	posted, stranger := message("a", 10), message("a", 11)
+	posted.Ref, stranger.Ref = "ref of being sent", "ref of somebody"
+	if got := ids(posted, stranger); got != "11" {
+		t.Errorf("of a reply and a message these are unknown: %s", got)
+	}
 }

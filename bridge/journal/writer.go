@@ -34,6 +34,7 @@ type writer struct {
 type op struct {
 	run   change
 	after func() // runs on the writer when the change is on disk, in the order of the changes; may be nil
+	ended func() // runs on the writer when the change is on disk or has failed; may be nil
 	bare  bool   // a single statement, which needs no transaction of its own
 	done  chan error
 }
@@ -200,7 +201,7 @@ func (w *writer) commit(ctx context.Context, batch []*op) {
 				err = failed
 			case complete: // and queued from there
 				for _, o := range batch {
-					o.done <- nil
+					o.end(nil)
 				}
 				return
 			default:
@@ -233,6 +234,13 @@ func (w *writer) replace(cause error) (complete bool, err error) {
 func (o *op) finish(err error) {
 	if err == nil && o.after != nil {
 		o.after()
+	}
+	o.end(err)
+}
+
+func (o *op) end(err error) {
+	if o.ended != nil {
+		o.ended()
 	}
 	o.done <- err
 }
