@@ -25,7 +25,7 @@ type settingsPage struct {
 
 	elsewhere *kit.Card // what is wrong in config.toml, and not to be seen in the form
 	wrong     *kit.Prose
-	mend      *kit.Fixes
+	hints     *kit.Fixes
 
 	testing  *kit.Button
 	results  *testRows
@@ -43,8 +43,8 @@ func newSettings(u *UI) *settingsPage {
 	p := &settingsPage{u: u, fieldset: &fieldset{editor: newEditor(u)}}
 	p.applying, p.undos = u.kit.PrimaryButton(bridge.Say("Apply"), p.save), u.kit.Button(bridge.Say("Revert"), p.undo)
 
-	p.wrong, p.mend = kit.NewProse(), u.kit.Fixes()
-	p.elsewhere = u.kit.Card(bridge.Text{}, p.wrong, p.mend)
+	p.wrong, p.hints = kit.NewProse(), u.kit.Fixes()
+	p.elsewhere = u.kit.Card(bridge.Text{}, p.wrong, p.hints)
 	p.elsewhere.SetTitle(u.say(bridge.Say("config.toml needs attention")), kit.Warn)
 
 	nextcloud := p.nextcloud()
@@ -52,77 +52,51 @@ func newSettings(u *UI) *settingsPage {
 	p.install = p.installer()
 	p.steps = u.kit.SmallButton(bridge.Say("Show me the steps…"), func() { u.Show(PageWelcome) })
 	p.installCard = u.kit.Card(bridge.Say("Install the bot on the server"), p.install, kit.Flow(kit.Space2, p.steps))
-	listen := p.text(
-		"webhook.listen", bridge.Say("Perch listens at"), bridge.Say("Host and port. 127.0.0.1 is this computer alone."),
-		asItIs("127.0.0.1:8460"), func(v *values) *string { return &v.Listen },
-	)
+	listen := p.field(p.setting(listenKey))
 	listen.typed = p.followListen
-	listener := kit.Column(
-		10, listen.field, p.text(
-			"webhook.path", bridge.Say("Path"), bridge.Say("What Talk posts to, at the end of the bot's address."),
-			asItIs("/nextcloud-talk"), func(v *values) *string { return &v.Path },
-		).field,
-	)
 	p.handler = p.handlerSection()
 
 	p.body = kit.NewScroller(kit.Inset(18, kit.Space5, kit.Column(
-		14, p.elsewhere, nextcloud,
+		14, p.elsewhere,
+		p.heading(bridge.Say("Connection")), nextcloud,
 		u.kit.Card(bridge.Say("How Nextcloud reaches this computer"), p.reaching),
 		p.installCard,
+		u.kit.Card(bridge.Say("Listener"), append([]fyne.CanvasObject{listen.field}, p.fields("webhook.path")...)...),
+		p.heading(bridge.Say("Answers")),
+		u.kit.Card(bridge.Say("Who is answered, and as whom"), p.fields(usersKey, "channels_config.nextcloud_talk.reply_as")...),
 		u.kit.Card(bridge.Say("What answers"), p.handler),
-		u.kit.Card(bridge.Say("Listener"), listener),
-		p.program(),
+		p.heading(bridge.Say("Program")), p.program(),
 	)))
 	p.views = append(p.views, p.update)
 	p.listenToSave()
 	return p
 }
 
-// nextcloud is the card of the server and who is answered there.
+// heading begins a section of the page.
+func (p *settingsPage) heading(title bridge.Text) fyne.CanvasObject {
+	return kit.NewLine(p.u.say(title), kit.Style{Size: kit.SizeTitle, Bold: true})
+}
+
+// nextcloud is the card of the server and of the secrets that it knows.
 func (p *settingsPage) nextcloud() *kit.Card {
 	p.testing, p.results = p.u.kit.Button(bridge.Say("Test"), p.test), p.testRows()
-	server := p.text(
-		serverKey, bridge.Say("Server address"), bridge.Text{},
-		asItIs("https://cloud.example.com"), func(v *values) *string { return &v.Server }, p.testing,
-	)
-	users := p.text(
-		usersKey, bridge.Say("Allowed users"), bridge.Say("Nextcloud ids, separated by commas. Empty: nobody. *: everybody."),
-		asItIs("alice, bob"), func(v *values) *string { return &v.Users },
-	)
+	server := p.field(p.setting(serverKey), p.testing)
 	secret := p.secretEntry(bridge.WebhookSecret, bridge.Say("Webhook secret"), bridge.Say("Talk and Perch know each other by it."), true, true)
 	token := p.secretEntry(
 		bridge.AppToken, bridge.Say("App token"),
 		bridge.Say("To reply as you, and to read shared files. Make one in Nextcloud under Settings › Security › Devices."), false, false,
 	)
-	as := p.pick("channels_config.nextcloud_talk.reply_as", bridge.Say("Replies are by"), bridge.Text{}, []pickOption{
-		{string(config.Bot), bridge.Say("the bot")}, {string(config.User), bridge.Say("you, with the app token")},
-	}, func(v values) string { return string(v.ReplyAs) }, func(f *form, value string) { f.values.ReplyAs = config.ReplyAs(value) })
 	p.masked = append(p.masked, secret, token)
-	return p.u.kit.Card(
-		bridge.Say("Nextcloud"), server.field, p.results, users.field, secret.field, token.field, as.field,
-	)
+	return p.u.kit.Card(bridge.Say("Nextcloud"), server.field, p.results, secret.field, token.field)
 }
 
 // program is the card of Perch itself.
 func (p *settingsPage) program() *kit.Card {
-	return p.u.kit.Card(
-		bridge.Say("This program"),
-		p.text(
-			"journal.keep", bridge.Say("The log keeps"), bridge.Say("30d, 12h or 90m: messages and events are forgotten after that."),
-			asItIs("30d"), func(v *values) *string { return &v.Keep },
-		).field,
-		p.tick(
-			"journal.store_text", bridge.Text{}, bridge.Say("Keep the text of messages that are answered"),
-			func(v *values) *bool { return &v.StoreText },
-		).field,
-		p.pick("window.language", bridge.Say("Language"), bridge.Say("Takes effect at the next start."), []pickOption{
-			{"", bridge.Say("As the system")}, {"en", asItIs("English")}, {"fr", asItIs("Français")}, {"de", asItIs("Deutsch")},
-		}, func(v values) string { return v.Language }, func(f *form, value string) { f.values.Language = value }).field,
-		p.tick("login", bridge.Say("Start"), bridge.Say("Start Perch when I log in"), func(v *values) *bool { return &v.Login }).field,
-		p.pick("window.on_close", bridge.Say("Closing the window"), bridge.Text{}, []pickOption{
-			{config.CloseHides, bridge.Say("keeps Perch running in the tray")}, {config.CloseQuits, bridge.Say("quits Perch")},
-		}, func(v values) string { return v.OnClose }, func(f *form, value string) { f.values.OnClose = value }).field,
-	)
+	login := p.tick("login", bridge.Say("Start"), bridge.Say("Start Perch when I log in"), func() bool { return p.values.login }, func(yes bool) { p.values.login = yes })
+	language := p.field(p.setting("window.language"))
+	language.know(bridge.Say("Takes effect at the next start."))
+	fields := append(p.fields("journal.keep", "journal.store_text"), language.field, login.field)
+	return p.u.kit.Card(bridge.Text{}, append(fields, p.fields("window.on_close")...)...)
 }
 
 // listenToSave makes Ctrl+S apply, also within a field.
@@ -238,14 +212,14 @@ func (p *settingsPage) showElsewhere() {
 	}
 	p.elsewhere.Hidden = len(lines) == 0
 	p.wrong.Set(kit.NewPart(strings.Join(lines, "\n"), kit.Style{}))
-	p.mend.Set(bridge.Say("%s", strings.Join(hints, "\n")))
-	p.mend.Hidden = len(hints) == 0
+	p.hints.Set(bridge.Say("%s", strings.Join(hints, "\n")))
+	p.hints.Hidden = len(hints) == 0
 	p.elsewhere.Relayout()
 }
 
 // isSeen reports whether a field shows the setting.
 func (p *settingsPage) isSeen(key string) bool {
-	return strings.HasPrefix(key, "handler.command[") && p.values.Kind == config.Commands ||
+	return strings.HasPrefix(key, "handler.command[") && p.kind() == config.Commands ||
 		slices.ContainsFunc(p.rows, func(r *formRow) bool { return r.key == key && !r.hidden() })
 }
 

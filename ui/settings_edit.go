@@ -3,7 +3,6 @@ package ui
 import (
 	"context"
 	"reflect"
-	"slices"
 	"strconv"
 	"time"
 
@@ -131,10 +130,7 @@ func (e *editor) notify() {
 }
 
 // pending reports whether a person has changed something that is not saved.
-func (e *editor) pending() bool {
-	return differences(e.values, e.saved) > 0 && e.checked.changes > 0 ||
-		slices.ContainsFunc(formSecrets(), func(name string) bool { return e.secrets[name].changed() })
-}
+func (e *editor) pending() bool { return e.checked.edits > 0 }
 
 // lookAtSecrets finds out which secrets there are.
 func (e *editor) lookAtSecrets() {
@@ -203,8 +199,8 @@ func (e *editor) apply(done func()) {
 	}
 	e.saving = true
 	e.u.hideNotice()
-	c, login, write := e.checked.config, e.values.Login, !reflect.DeepEqual(e.checked.config, e.base) || !e.exists || len(e.lost) > 0
-	loginChanged, typed := login != e.saved.Login, e.values
+	c, login, write := e.checked.config, e.values.login, !reflect.DeepEqual(e.checked.config, e.base) || !e.exists || len(e.lost) > 0
+	loginChanged, typed := login != e.saved.login, e.values.clone()
 	change := map[string]bridge.Secret{}
 	for name, s := range e.secrets {
 		if s.changed() {
@@ -238,8 +234,7 @@ func (e *editor) apply(done func()) {
 				e.stored(name, change[name])
 			}
 			if saved && reflect.DeepEqual(e.values, typed) {
-				e.values = valuesOf(c) // what is saved, however it was typed
-				e.values.Login = login
+				e.values = valuesOf(c, login) // what is saved, however it was typed
 			}
 			e.read = e.look()
 			e.rebase(e.read.config, e.read.problems, e.read.exists, e.read.login)
@@ -270,7 +265,7 @@ func (e *editor) stored(name string, value bridge.Secret) {
 func (e *editor) test() {
 	e.stopTest()
 	c, token := e.checked.config, e.secret(bridge.AppToken)
-	e.tested = trial{of: e.values.Server, busy: true}
+	e.tested = trial{of: e.text(serverKey), busy: true}
 	e.tested.stop = e.u.background(func(ctx context.Context) func() {
 		appToken, err := token(ctx)
 		var report doctor.Report
@@ -296,7 +291,7 @@ func (e *editor) stopTest() {
 // refusedToken says why the server does not take the app token, if the last
 // test has found that.
 func (e *editor) refusedToken() bridge.Text {
-	if e.secrets[bridge.AppToken].changed() || e.tested.of != e.values.Server {
+	if e.secrets[bridge.AppToken].changed() || e.tested.of != e.text(serverKey) {
 		return bridge.Text{}
 	}
 	for _, row := range e.tested.report.Rows {
@@ -321,7 +316,7 @@ func (e *editor) askCommands() {
 	}
 	wrong := secret.lacking() || e.checked.unreachable() || !e.checked.errors[bridge.WebhookSecret].IsZero()
 	key := question{c.Webhook, c.Tunnel, s.Address, s.Installed, wrong, e.renewing(), secret.stored && !secret.remove, secret.typed}
-	if key == e.askedFor {
+	if reflect.DeepEqual(key, e.askedFor) {
 		return
 	}
 	if e.stopAsking != nil {

@@ -109,26 +109,44 @@ func inside(o, what fyne.CanvasObject) bool {
 	return o == what || is && slices.ContainsFunc(c.Objects, func(child fyne.CanvasObject) bool { return inside(child, what) })
 }
 
-// text returns a field to type a line into.
-func (s *fieldset) text(key string, label, hint, placeholder bridge.Text, at func(v *values) *string, more ...fyne.CanvasObject) *formRow {
+// fields returns the fields of settings.
+func (s *fieldset) fields(names ...string) (fields []fyne.CanvasObject) {
+	for _, name := range names {
+		fields = append(fields, s.field(s.setting(name)).field)
+	}
+	return fields
+}
+
+// field returns the field of a setting: a box to tick, a list to choose from, or
+// text, with more beside it.
+func (s *fieldset) field(k config.Key, more ...fyne.CanvasObject) *formRow {
+	switch {
+	case k.Bool:
+		return s.tick(k.Name, k.Label, k.Help, func() bool { return s.text(k.Name) == "true" }, func(yes bool) { s.set(k.Name, strconv.FormatBool(yes)) })
+	case len(k.Choices) > 0:
+		return s.pick(k, func() string { return s.text(k.Name) }, func(value string) { s.set(k.Name, value) })
+	}
+	placeholder := bridge.Say("%s", k.Example)
+	for _, words := range []bridge.Text{k.Sample, k.Unset} {
+		if !words.IsZero() {
+			placeholder = words
+		}
+	}
 	e := s.u.kit.Entry(placeholder)
-	r := s.add(&formRow{key: key, entry: e})
-	r.field = s.u.kit.Field(label, hint, append([]fyne.CanvasObject{e}, more...)...)
+	if k.Lines > 0 {
+		several(e, k.Lines)
+	}
+	r := s.add(&formRow{key: k.Name, entry: e})
+	r.field = s.u.kit.Field(k.Label, k.Help, append([]fyne.CanvasObject{e}, more...)...)
 	e.OnChanged = func(text string) {
-		*at(&s.values), r.tried = text, true
+		s.set(k.Name, text)
+		r.tried = true
 		if r.typed != nil {
 			r.typed()
 		}
 		s.edited()
 	}
-	r.update = func() { setText(e, *at(&s.values)) }
-	return r
-}
-
-// area returns a field to type several lines into.
-func (s *fieldset) area(key string, label, hint, placeholder bridge.Text, lines int, at func(v *values) *string) *formRow {
-	r := s.text(key, label, hint, placeholder, at)
-	several(r.entry, lines)
+	r.update = func() { setText(e, s.text(k.Name)) }
 	return r
 }
 
@@ -149,39 +167,37 @@ func setText(e *kit.Entry, text string) {
 	e.OnChanged = changed
 }
 
-// asItIs returns what is the same in every language.
-func asItIs(s string) bridge.Text { return bridge.Say("%s", s) }
-
 // tick returns a field with a box to tick.
-func (s *fieldset) tick(key string, label, words bridge.Text, at func(v *values) *bool) *formRow {
+func (s *fieldset) tick(key string, label, words bridge.Text, get func() bool, take func(yes bool)) *formRow {
 	c := s.u.kit.Check(words, func(yes bool) {
-		*at(&s.values) = yes
+		take(yes)
 		s.edited()
 	})
-	r := s.add(&formRow{key: key})
-	r.field = s.u.kit.Field(label, bridge.Text{}, c)
+	r := s.add(&formRow{key: key, field: s.u.kit.Field(label, bridge.Text{}, c)})
 	r.update = func() {
-		if yes := *at(&s.values); c.Checked != yes {
+		if yes := get(); c.Checked != yes {
 			c.Set(yes)
 		}
 	}
 	return r
 }
 
-// pick returns a field with a list of values to choose one from.
-func (s *fieldset) pick(key string, label, hint bridge.Text, options []pickOption, get func(v values) string, take func(f *form, value string)) *formRow {
-	names := make([]string, len(options))
-	for i, o := range options {
-		names[i] = s.u.say(o.name)
+// pick returns a field with a list of values to choose one from, which say
+// what they do.
+func (s *fieldset) pick(k config.Key, get func() string, take func(value string)) *formRow {
+	choices := slices.DeleteFunc(slices.Clone(k.Choices), func(c config.Choice) bool { return c.Name.IsZero() })
+	var names []string
+	for _, c := range choices {
+		names = append(names, s.u.say(c.Name))
 	}
 	d := s.u.kit.Dropdown(names, func(i int) {
-		take(s.form, options[i].value)
+		take(choices[i].Value)
 		s.edited()
 	})
-	r := s.add(&formRow{key: key})
-	r.field = s.u.kit.Field(label, hint, kit.Layers(kit.NewPanel(kit.ColorCard, kit.ColorBorder, kit.RadiusControl), d))
+	r := s.add(&formRow{key: k.Name})
+	r.field = s.u.kit.Field(k.Label, bridge.Text{}, kit.Layers(kit.NewPanel(kit.ColorCard, kit.ColorBorder, kit.RadiusControl), d))
 	r.update = func() {
-		i := slices.IndexFunc(options, func(o pickOption) bool { return o.value == get(s.values) })
+		i := slices.IndexFunc(choices, func(c config.Choice) bool { return c.Value == get() })
 		if i != d.SelectedIndex() {
 			d.Set(i)
 		}
@@ -189,10 +205,18 @@ func (s *fieldset) pick(key string, label, hint bridge.Text, options []pickOptio
 	return r
 }
 
-// pickOption is a value to choose and what it is called.
-type pickOption struct {
-	value string
-	name  bridge.Text
+// cards returns the values of a setting to choose from, and a chooser with a
+// card for each.
+func (s *fieldset) cards(k config.Key, take func(value string)) (values []string, chooser *kit.Chooser) {
+	var cards []kit.Choice
+	for _, c := range k.Choices {
+		values = append(values, c.Value)
+		cards = append(cards, kit.Choice{Title: c.Name, Subtitle: c.About})
+	}
+	return values, s.u.kit.ChoiceCards(cards, func(i int) {
+		take(values[i])
+		s.edited()
+	})
 }
 
 // secretField is a field for a secret. It is masked, and knows the stored one
@@ -367,7 +391,7 @@ func (s *fieldset) testRows() *testRows {
 
 func (t *testRows) update() {
 	now := t.s.tested
-	t.Hidden = now.of == "" || now.of != t.s.values.Server
+	t.Hidden = now.of == "" || now.of != t.s.text(serverKey)
 	view := trialView{now.busy, len(now.report.Rows), now.report.Duration.String(), now.err}
 	if view == t.shown {
 		return
@@ -487,7 +511,7 @@ type commandItem struct {
 func (s *fieldset) commandList() *commandList {
 	l := &commandList{s: s, lines: kit.Column(kit.Space3)}
 	l.more = s.u.kit.SmallButton(bridge.Say("Add a command"), func() {
-		s.values.Commands = append(slices.Clone(s.values.Commands), config.Command{})
+		s.values.commands = append(slices.Clone(s.values.commands), config.Command{})
 		s.edited()
 		s.u.window.Canvas().Focus(l.items[len(l.items)-1].name)
 	})
@@ -497,7 +521,7 @@ func (s *fieldset) commandList() *commandList {
 }
 
 func (l *commandList) update() {
-	list := l.s.values.Commands
+	list := l.s.values.commands
 	if len(l.items) != len(list) {
 		l.items, l.lines.Objects = l.items[:min(len(l.items), len(list))], nil
 		for i := len(l.items); i < len(list); i++ {
@@ -523,8 +547,8 @@ func (l *commandList) item(i int) *commandItem {
 	entry := func(placeholder bridge.Text, at func(c *config.Command) *string) *kit.Entry {
 		e := s.u.kit.Entry(placeholder)
 		e.OnChanged = func(text string) {
-			s.values.Commands = slices.Clone(s.values.Commands)
-			*at(&s.values.Commands[i]) = text
+			s.values.commands = slices.Clone(s.values.commands)
+			*at(&s.values.commands[i]) = text
 			s.edited()
 		}
 		return e
@@ -536,7 +560,7 @@ func (l *commandList) item(i int) *commandItem {
 	}
 	several(item.reply, 2)
 	remove := s.u.kit.Button(bridge.Say("Remove"), func() {
-		s.values.Commands = slices.Delete(slices.Clone(s.values.Commands), i, i+1)
+		s.values.commands = slices.Delete(slices.Clone(s.values.commands), i, i+1)
 		s.u.window.Canvas().Focus(l.more) // the button may be gone
 		s.edited()
 	})

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"reflect"
@@ -13,55 +14,47 @@ import (
 	"perch/ui/kit"
 )
 
-// Keys of settings that more than one place knows, as config.Problem has them.
+// Keys of settings that the form does more with than show them.
 const (
-	serverKey = "channels_config.nextcloud_talk.base_url"
-	usersKey  = "channels_config.nextcloud_talk.allowed_users"
+	serverKey    = config.KeyServer
+	usersKey     = config.KeyAllowedUsers
+	listenKey    = "webhook.listen"
+	publicKey    = "webhook.public_url"
+	tunnelKey    = "tunnel.mode"
+	hostnameKey  = "tunnel.hostname"
+	protocolKey  = "tunnel.protocol"
+	kindKey      = "handler.kind"
+	triggerKey   = "handler.trigger"
+	prefixKey    = "handler.prefix"
+	namesKey     = "handler.names"
+	commandKey   = "handler.command"
+	modelKey     = "handler.model"
+	modelHostKey = "handler.base_url"
 )
 
 // form is the settings as a person changes them: text as it is typed, and what
 // is chosen. It has no widgets and asks nobody.
 type form struct {
+	keys    []config.Key
 	base    config.Config    // as it is saved; what the form does not show stays as it is there
 	exists  bool             // config.toml is there
-	lost    []config.Problem // of config.toml: what could not be taken, and is not there after a Save
+	lost    []config.Problem // of config.toml: what could not be read, and is not there after a Save
 	saved   values           // of base
 	values  values
 	secrets map[string]*secretValue
 }
 
-// values are what the form shows of the settings. Their names are exported for
-// reflection alone.
+// values are what the form shows of the settings.
 type values struct {
-	Server, Users string // Users with commas between
-	ReplyAs       config.ReplyAs
+	texts    map[string]string // by key, as config.Config.Texts has them
+	reach    reach
+	commands []config.Command // of the handler
+	login    bool             // start with the session; not of config.toml
+}
 
-	Reach              reach
-	Tunnel             config.TunnelMode // with reachTunnel: TunnelQuick or TunnelNamed
-	Hostname, Protocol string
-	PublicURL          string // with reachProxy
-	Listen, Path       string
-
-	Kind           string
-	Trigger        config.Trigger // empty: what the kind has by itself
-	Prefix, Names  string         // Names with commas between
-	Quote, Silent  bool
-	Ack, OnError   string
-	Timeout        string
-	Files          config.Files
-	Commands       []config.Command
-	Command        string // the program as a line, with quotes
-	URL            string
-	BaseURL, Model string
-	SystemPrompt   string
-	Temperature    string // empty: the server's own
-	History        string
-	MaxTokens      string // empty: the server's own
-
-	Keep              string
-	StoreText         bool
-	Language, OnClose string
-	Login             bool // start with the session; not of config.toml
+func (v values) clone() values {
+	v.texts, v.commands = maps.Clone(v.texts), slices.Clone(v.commands)
+	return v
 }
 
 // reach is how Nextcloud reaches this computer.
@@ -101,7 +94,7 @@ func formSecrets() []string {
 // newForm returns a form with what Settings.Config and Settings.StartsAtLogin
 // returned.
 func newForm(c config.Config, problems []config.Problem, exists, login bool) *form {
-	f := &form{secrets: map[string]*secretValue{}}
+	f := &form{keys: config.Keys(), secrets: map[string]*secretValue{}}
 	for _, name := range formSecrets() {
 		f.secrets[name] = &secretValue{}
 	}
@@ -121,20 +114,30 @@ func (f *form) rebase(c config.Config, problems []config.Problem, exists, login 
 		})
 	})
 
-	next := valuesOf(c)
-	next.Login = login
-	from, to, value := reflect.ValueOf(&f.saved).Elem(), reflect.ValueOf(next), reflect.ValueOf(&f.values).Elem()
-	for i := range value.NumField() {
-		if reflect.DeepEqual(value.Field(i).Interface(), from.Field(i).Interface()) {
-			value.Field(i).Set(to.Field(i))
+	next, v := valuesOf(c, login), &f.values
+	if v.texts == nil {
+		*v = next.clone()
+	}
+	for name, text := range next.texts {
+		if v.texts[name] == f.saved.texts[name] {
+			v.texts[name] = text
 		}
+	}
+	if v.reach == f.saved.reach {
+		v.reach = next.reach
+	}
+	if v.login == f.saved.login {
+		v.login = login
+	}
+	if slices.Equal(v.commands, f.saved.commands) {
+		v.commands = slices.Clone(next.commands)
 	}
 	f.saved = next
 }
 
 // revert forgets what a person has changed.
 func (f *form) revert() {
-	f.values = f.saved
+	f.values = f.saved.clone()
 	for _, s := range f.secrets {
 		s.typed, s.remove = "", false
 	}
@@ -148,30 +151,18 @@ func problemsOf(err error) []config.Problem {
 }
 
 // valuesOf returns what the form shows of c.
-func valuesOf(c config.Config) values {
-	h := c.Handler
-	v := values{
-		Server: c.Talk.BaseURL, Users: strings.Join(c.Talk.AllowedUsers, ", "), ReplyAs: c.Talk.ReplyAs,
-		Reach: reachOf(c), Tunnel: c.Tunnel.Mode, Hostname: c.Tunnel.Hostname, Protocol: c.Tunnel.Protocol,
-		PublicURL: c.Webhook.PublicURL, Listen: c.Webhook.Listen, Path: c.Webhook.Path,
-		Kind: h.Kind, Trigger: h.Trigger, Prefix: h.Prefix, Names: strings.Join(h.Names, ", "),
-		Quote: h.Quote, Silent: h.Silent, Ack: h.Ack, OnError: h.OnError, Timeout: h.Timeout.String(), Files: h.Files,
-		Commands: slices.Clone(h.Commands), Command: config.JoinCommand(h.Command), URL: h.URL, BaseURL: h.BaseURL, Model: h.Model,
-		SystemPrompt: h.SystemPrompt, History: strconv.Itoa(h.History),
-		Keep: c.Journal.Keep.String(), StoreText: c.Journal.StoreText,
-		Language: c.Window.Language, OnClose: c.Window.OnClose,
-	}
-	if v.Tunnel == config.TunnelOff {
-		v.Tunnel = config.TunnelQuick
-	}
-	if h.Temperature >= 0 {
-		v.Temperature = strconv.FormatFloat(h.Temperature, 'f', -1, 64)
-	}
-	if h.MaxTokens > 0 {
-		v.MaxTokens = strconv.Itoa(h.MaxTokens)
-	}
-	return v
+func valuesOf(c config.Config, login bool) values {
+	return values{c.Texts(), reachOf(c), slices.Clone(c.Handler.Commands), login}
 }
+
+// setting returns what config says of a key.
+func (f *form) setting(name string) config.Key {
+	return f.keys[slices.IndexFunc(f.keys, func(k config.Key) bool { return k.Name == name })]
+}
+
+func (f *form) text(name string) string { return f.values.texts[name] }
+
+func (f *form) set(name, text string) { f.values.texts[name] = text }
 
 // reachOf returns how Nextcloud reaches a Perch with these settings.
 func reachOf(c config.Config) reach {
@@ -204,11 +195,11 @@ func isLoopback(host string) bool {
 // takeReach chooses how Nextcloud reaches this computer, whose addresses in its
 // networks are given. Perch listens in the network only with reachLocal.
 func (f *form) takeReach(r reach, addresses []string) {
-	f.values.Reach = r
+	f.values.reach = r
 	host := "127.0.0.1"
 	switch {
-	case r == f.saved.Reach:
-		host = hostOf(f.saved.Listen)
+	case r == f.saved.reach:
+		host = hostOf(f.saved.texts[listenKey])
 	case r == reachLocal && len(addresses) > 0:
 		host = addresses[0]
 	}
@@ -216,179 +207,124 @@ func (f *form) takeReach(r reach, addresses []string) {
 }
 
 // listenAt changes where Perch listens, with the port as it is.
-func (f *form) listenAt(host string) { f.values.Listen = f.listening(host) }
+func (f *form) listenAt(host string) { f.set(listenKey, f.listening(host)) }
 
 // listening returns host with the port that Perch listens at.
 func (f *form) listening(host string) string {
-	_, port, err := net.SplitHostPort(f.values.Listen)
+	_, port, err := net.SplitHostPort(f.text(listenKey))
 	if err != nil {
-		_, port, _ = net.SplitHostPort(f.saved.Listen)
+		_, port, _ = net.SplitHostPort(f.saved.texts[listenKey])
 	}
 	return net.JoinHostPort(host, port)
 }
 
 // followListen keeps Reach true to an address that a person has typed.
 func (f *form) followListen() {
-	host := hostOf(f.values.Listen)
+	host := hostOf(f.text(listenKey))
 	if _, err := netip.ParseAddr(host); err != nil && host != "localhost" {
 		return // not typed to its end
 	}
 	switch {
-	case f.values.Reach == reachSelf && !isLoopback(host):
-		f.values.Reach = reachLocal
-	case f.values.Reach == reachLocal && isLoopback(host):
-		f.values.Reach = reachSelf
+	case f.values.reach == reachSelf && !isLoopback(host):
+		f.values.reach = reachLocal
+	case f.values.reach == reachLocal && isLoopback(host):
+		f.values.reach = reachSelf
 	}
 }
 
-// takeKind chooses what answers. A time limit that was the old kind's own
-// becomes the new one's.
-func (f *form) takeKind(kind string) {
-	v := &f.values
-	if v.Timeout == config.DefaultHandler(v.Kind).Timeout.String() {
-		v.Timeout = config.DefaultHandler(kind).Timeout.String()
+// tunnelMode returns which tunnel is opened, with reachTunnel.
+func (f *form) tunnelMode() config.TunnelMode {
+	if mode := config.TunnelMode(f.text(tunnelKey)); mode != config.TunnelOff {
+		return mode
 	}
-	v.Kind = kind
+	return config.TunnelQuick
+}
+
+func (f *form) kind() string { return f.text(kindKey) }
+
+// takeKind chooses what answers. What nobody has typed is as that kind has it.
+func (f *form) takeKind(kind string) {
+	before, _ := f.ofKind(f.kind())
+	after, _ := f.ofKind(kind)
+	from, to := before.Texts(), after.Texts()
+	for name, text := range f.values.texts {
+		if text == from[name] {
+			f.set(name, to[name])
+		}
+	}
+	f.set(kindKey, kind)
+}
+
+// ofKind returns base with another kind of handler, and whether that loses
+// settings.
+func (f *form) ofKind(kind string) (c config.Config, lost bool) {
+	c = f.base
+	c.Handler, lost = c.Handler.As(kind)
+	return c, lost
 }
 
 // asked returns when the handler is asked.
-func (v values) asked() config.Trigger {
-	return config.Handler{Kind: v.Kind, Trigger: v.Trigger}.Asked()
+func (f *form) asked() config.Trigger {
+	return config.Handler{Kind: f.kind(), Trigger: config.Trigger(f.text(triggerKey))}.Asked()
 }
 
-// takeTrigger chooses when the handler is asked.
+// takeTrigger chooses when the handler is asked. What the kind has by itself is
+// not written down.
 func (f *form) takeTrigger(t config.Trigger) {
-	v := &f.values
-	v.Trigger = ""
-	if t != v.asked() || t == f.saved.Trigger {
-		v.Trigger = t
+	f.set(triggerKey, "")
+	if t != f.asked() || t == f.base.Handler.Trigger {
+		f.set(triggerKey, string(t))
 	}
 }
 
-// hasFiles reports whether handlers of a kind are given shared files.
-func hasFiles(kind string) bool {
-	return kind == config.Exec || kind == config.HTTP || kind == config.LLM
+// counts reports whether a key has an effect with what is chosen.
+func (f *form) counts(k config.Key) bool {
+	switch k.Name {
+	case kindKey, tunnelKey:
+		return false // They are chosen otherwise.
+	case protocolKey:
+		return f.values.reach == reachTunnel
+	case hostnameKey:
+		return f.values.reach == reachTunnel && f.tunnelMode() == config.TunnelNamed
+	case publicKey:
+		return f.values.reach == reachProxy
+	case commandKey:
+		return f.kind() == config.Exec
+	default:
+		return k.Kinds == nil || slices.Contains(k.Kinds, f.kind())
+	}
 }
 
-// config returns what would be saved, and, by key, what cannot be read of the
-// values or does not go together; there, it has what is saved now.
-func (f *form) config() (c config.Config, wrong map[string]bridge.Text) {
-	v, wrong := f.values, map[string]bridge.Text{}
-	c = f.base
-	c.Talk.BaseURL = strings.TrimSpace(v.Server)
-	c.Talk.AllowedUsers = splitList(v.Users, f.base.Talk.AllowedUsers)
-	c.Talk.ReplyAs = v.ReplyAs
-
-	c.Webhook.Listen, c.Webhook.Path = strings.TrimSpace(v.Listen), strings.TrimSpace(v.Path)
-	if v.Reach != f.saved.Reach {
-		c.Webhook.PublicURL = ""
+// ground returns base with the kind of handler and the way to this computer that
+// are chosen, and how many of them are others than before.
+func (f *form) ground() (c config.Config, changes int) {
+	c, _ = f.ofKind(f.kind())
+	if c.Handler.Kind != f.base.Handler.Kind {
+		changes++
 	}
 	mode := config.TunnelOff
-	switch v.Reach {
-	case reachTunnel:
-		mode, c.Tunnel.Protocol = v.Tunnel, v.Protocol
-	case reachProxy:
-		c.Webhook.PublicURL = strings.TrimSpace(v.PublicURL)
-		if c.Webhook.PublicURL == "" {
-			wrong["webhook.public_url"] = bridge.Say("is required: where your proxy takes messages for Perch, such as %s", `"https://bot.example.com"`)
-		}
-	case reachLocal:
-		if isLoopback(hostOf(c.Webhook.Listen)) {
-			wrong["webhook.listen"] = bridge.Say("must be an address of this computer in your network: other computers cannot reach %s", c.Webhook.Listen)
-		}
-	case reachSelf:
+	if f.values.reach == reachTunnel {
+		mode = f.tunnelMode()
+	}
+	if f.values.reach != f.saved.reach || mode != c.Tunnel.Mode {
+		changes++
+	}
+	if f.values.reach != f.saved.reach {
+		c.Webhook.PublicURL = ""
 	}
 	if mode != c.Tunnel.Mode {
-		c.Tunnel.Hostname = ""
+		c.Tunnel.Mode, c.Tunnel.Hostname = mode, ""
 	}
-	if c.Tunnel.Mode = mode; mode == config.TunnelNamed {
-		c.Tunnel.Hostname = strings.TrimSpace(v.Hostname)
-	}
-
-	c.Handler = f.handler(wrong)
-	if v.Keep != f.saved.Keep {
-		if err := c.Journal.Keep.UnmarshalText([]byte(strings.TrimSpace(v.Keep))); err != nil {
-			wrong["journal.keep"] = unquoted(bridge.TextOf(err))
-		}
-	}
-	c.Journal.StoreText = v.StoreText
-	c.Window.Language, c.Window.OnClose = v.Language, v.OnClose
-	return c, wrong
-}
-
-// handler is config for [handler]. What has no effect in a kind that is newly
-// chosen is as in config.DefaultHandler.
-func (f *form) handler(wrong map[string]bridge.Text) config.Handler {
-	v, base := f.values, f.base.Handler
-	h := base
-	if v.Kind != base.Kind {
-		h = config.DefaultHandler(v.Kind)
-		h.Queue, h.Timeout = base.Queue, base.Timeout
-		if base.AtOnce != config.DefaultHandler(base.Kind).AtOnce {
-			h.AtOnce = base.AtOnce
-		}
-	}
-	h.Trigger, h.Prefix, h.Names = v.Trigger, v.Prefix, splitList(v.Names, base.Names)
-	h.Quote, h.Silent, h.Ack, h.OnError = v.Quote, v.Silent, v.Ack, v.OnError
-	if v.Timeout != f.saved.Timeout {
-		if err := h.Timeout.UnmarshalText([]byte(strings.ReplaceAll(v.Timeout, " ", ""))); err != nil {
-			wrong["handler.timeout"] = unquoted(bridge.TextOf(err))
-		}
-	}
-	if hasFiles(v.Kind) {
-		h.Files = v.Files
-	}
-	switch v.Kind {
-	case config.Commands:
-		h.Commands = slices.Clone(v.Commands)
-	case config.Exec:
-		h.Command = base.Command
-		if v.Command != f.saved.Command {
-			var closed bool
-			if h.Command, closed = config.SplitCommand(v.Command); !closed {
-				wrong["handler.command"] = bridge.Say("has a quote that does not end")
-			}
-		}
-	case config.HTTP, config.Relay:
-		h.URL = v.URL
-	case config.LLM:
-		h.BaseURL, h.Model, h.SystemPrompt = v.BaseURL, v.Model, v.SystemPrompt
-		f.modelNumbers(&h, wrong)
-	}
-	return h
-}
-
-func (f *form) modelNumbers(h *config.Handler, wrong map[string]bridge.Text) {
-	v := f.values
-	h.Temperature = -1
-	if text := strings.ReplaceAll(strings.TrimSpace(v.Temperature), ",", "."); text != "" {
-		n, err := strconv.ParseFloat(text, 64)
-		if h.Temperature = n; err != nil {
-			wrong["handler.temperature"] = bridge.Say("must be a number from 0 to 2; empty for the server's default")
-		}
-	}
-	whole := func(n *int, text, key string) {
-		var err error
-		if *n, err = strconv.Atoi(strings.TrimSpace(text)); err != nil {
-			wrong[key] = bridge.Say("must be a whole number")
-		}
-	}
-	whole(&h.History, v.History, "handler.history")
-	if h.MaxTokens = 0; strings.TrimSpace(v.MaxTokens) != "" {
-		whole(&h.MaxTokens, v.MaxTokens, "handler.max_tokens")
-	}
+	return c, changes
 }
 
 // forgets returns what kind of handler has settings that are not kept when the
 // form is saved, because another kind is chosen; empty if there is none.
 func (f *form) forgets() string {
-	h, empty := f.base.Handler, config.DefaultHandler(f.base.Handler.Kind)
-	has := h.URL != "" || h.BaseURL != "" || h.Model != "" || h.SystemPrompt != "" || len(h.Command) > 0 || len(h.Commands) > 0 ||
-		h.Temperature != empty.Temperature || h.History != empty.History || h.MaxTokens != empty.MaxTokens
-	if f.values.Kind == h.Kind || !has {
-		return ""
+	if _, lost := f.ofKind(f.kind()); lost {
+		return f.base.Handler.Kind
 	}
-	return h.Kind
+	return ""
 }
 
 // checked is what the form would save, and what is wrong with it.
@@ -396,7 +332,8 @@ type checked struct {
 	config   config.Config
 	errors   map[string]bridge.Text // by the key of a setting or the name of a secret
 	warnings map[string]bridge.Text
-	changes  int // how many things differ from what is saved
+	edits    int // how many things a person has changed
+	changes  int // how many things a Save changes
 }
 
 // ready reports whether there is something to save and nothing wrong.
@@ -404,74 +341,104 @@ func (c checked) ready() bool { return c.changes > 0 && len(c.errors) == 0 }
 
 // check looks at everything in the form; checkSecret is that of Settings.
 func (f *form) check(checkSecret func(name string, s bridge.Secret) error) checked {
-	c, wrong := f.config()
-	r := checked{warnings: map[string]bridge.Text{}, errors: wrong}
+	r := checked{errors: map[string]bridge.Text{}, warnings: map[string]bridge.Text{}}
+	c, chosen := f.ground()
+	before := c.Texts()
+	for _, k := range f.keys {
+		if text := f.text(k.Name); f.counts(k) && text != before[k.Name] {
+			if wrong := c.SetText(k.Name, text); !wrong.IsZero() {
+				r.errors[k.Name] = f.unquoted(wrong)
+			}
+		}
+	}
+	if f.kind() == config.Commands {
+		c.Handler.Commands = slices.Clone(f.values.commands)
+	}
 	warnings, err := c.Validate()
+	r.config = c
+	texts := c.Texts()
 	for _, p := range warnings {
 		r.warnings[p.Key] = p.Text
 	}
 	for _, p := range problemsOf(err) {
-		if _, ok := wrong[p.Key]; !ok {
-			wrong[p.Key] = inForm(p, c)
+		if _, known := r.errors[p.Key]; !known {
+			r.errors[p.Key] = f.inForm(p, texts[p.Key])
 		}
 	}
-	r.config = c
-
-	// With all well, what has no effect does not count.
-	now := f.values
-	if len(wrong) == 0 {
-		now = valuesOf(c)
-		now.Login = f.values.Login
+	switch f.values.reach {
+	case reachProxy:
+		if c.Webhook.PublicURL == "" {
+			r.errors[publicKey] = required(f.setting(publicKey))
+		}
+	case reachLocal:
+		if isLoopback(hostOf(c.Webhook.Listen)) {
+			r.errors[listenKey] = bridge.Say("must be an address of this computer in your network: other computers cannot reach %s", c.Webhook.Listen)
+		}
 	}
-	r.changes = differences(now, f.saved)
-	if !f.exists || len(f.lost) > 0 {
+
+	if len(r.errors) > 0 {
+		texts = f.values.texts
+	}
+	r.edits = chosen
+	for _, k := range f.keys {
+		if f.counts(k) && texts[k.Name] != before[k.Name] {
+			r.edits++
+		}
+	}
+	if f.kind() == config.Commands && !slices.Equal(f.values.commands, f.saved.commands) {
+		r.edits++
+	}
+	if f.values.login != f.saved.login {
+		r.edits++
+	}
+	f.checkSecrets(&r, checkSecret)
+	if r.changes = r.edits; !f.exists || len(f.lost) > 0 {
 		r.changes = max(r.changes, 1)
-	}
-
-	for name, s := range f.secrets {
-		if s.changed() {
-			r.changes++
-		}
-		if s.typed != "" {
-			if err := checkSecret(name, bridge.NewSecret(s.typed)); err != nil {
-				wrong[name] = bridge.TextOf(err)
-			}
-		}
-	}
-	if f.secrets[bridge.AppToken].lacking() && c.Talk.ReplyAs == config.User {
-		wrong[bridge.AppToken] = bridge.Say("is required to reply as you: make one in Nextcloud under Settings › Security › Devices")
-	}
-	if f.secrets[bridge.TunnelToken].lacking() && c.Tunnel.Mode == config.TunnelNamed {
-		wrong[bridge.TunnelToken] = bridge.Say("is required: the line with the token that the Cloudflare dashboard shows for the tunnel")
-	}
-	if f.secrets[bridge.WebhookSecret].lacking() && c.Webhook.RequireSignature {
-		r.warnings[bridge.WebhookSecret] = bridge.Say("without one every message is refused: generate it")
 	}
 	return r
 }
 
-// inForm returns what a problem of c says in a form, where nothing is in quotes
-// and nobody knows of keys.
-func inForm(p config.Problem, c config.Config) bridge.Text {
-	switch {
-	case p.Key == "tunnel.hostname" && c.Tunnel.Hostname == "":
-		return bridge.Say("is required: the public host name of the tunnel, such as %s", "bot.example.com")
-	case p.Key == "handler.names" && len(c.Handler.Names) == 0:
-		return bridge.Say("is required: what the bot is called, such as %s", "Perch")
-	case p.Key == "handler.command" && len(c.Handler.Command) == 0:
-		return bridge.Say("is required: a program and its arguments, such as %s", "python3 /home/alice/bot.py")
-	case p.Key == "handler.command" && len(c.Handler.Command) == 1 && strings.Contains(c.Handler.Command[0], " "):
-		return bridge.Say("is a single word as it is in quotes: leave them out")
+func (f *form) checkSecrets(r *checked, check func(name string, s bridge.Secret) error) {
+	for name, s := range f.secrets {
+		if s.changed() {
+			r.edits++
+		}
+		if s.typed != "" {
+			if err := check(name, bridge.NewSecret(s.typed)); err != nil {
+				r.errors[name] = bridge.TextOf(err)
+			}
+		}
 	}
-	return unquoted(p.Text)
+	if f.secrets[bridge.AppToken].lacking() && r.config.Talk.ReplyAs == config.User {
+		r.errors[bridge.AppToken] = bridge.Say("is required to reply as you: make one in Nextcloud under Settings › Security › Devices")
+	}
+	if f.secrets[bridge.TunnelToken].lacking() && r.config.Tunnel.Mode == config.TunnelNamed {
+		r.errors[bridge.TunnelToken] = bridge.Say("is required: the line with the token that the Cloudflare dashboard shows for the tunnel")
+	}
+	if f.secrets[bridge.WebhookSecret].lacking() && r.config.Webhook.RequireSignature {
+		r.warnings[bridge.WebhookSecret] = bridge.Say("without one every message is refused: generate it")
+	}
 }
 
-// unquoted takes away the quotes that the example at the end of t has in
-// config.toml.
-func unquoted(t bridge.Text) bridge.Text {
-	if n := len(t.Args); n > 0 && strings.HasSuffix(t.Format, "such as %s") {
-		t.Args = slices.Clone(t.Args)
-		t.Args[n-1] = strings.Trim(t.Args[n-1], `"`)
+// inForm returns what a problem says in a form, where nothing is in quotes and
+// nobody knows of keys.
+func (f *form) inForm(p config.Problem, text string) bridge.Text {
+	i := slices.IndexFunc(f.keys, func(k config.Key) bool { return k.Name == p.Key })
+	if i >= 0 && text == "" {
+		return required(f.keys[i])
+	}
+	return f.unquoted(p.Text)
+}
+
+func required(k config.Key) bridge.Text { return bridge.Say("is required, such as %s", k.Example) }
+
+// unquoted takes away the quotes that examples have in config.toml.
+func (f *form) unquoted(t bridge.Text) bridge.Text {
+	t.Args = slices.Clone(t.Args)
+	for i, arg := range t.Args {
+		if slices.ContainsFunc(f.keys, func(k config.Key) bool { return strconv.Quote(k.Example) == arg }) {
+			t.Args[i] = strings.Trim(arg, `"`)
+		}
 	}
 	return t
 }
@@ -486,26 +453,12 @@ func (c checked) unreachable() bool {
 	return false
 }
 
-// differences returns how many fields of a and b differ.
-func differences(a, b values) int {
-	n, x, y := 0, reflect.ValueOf(a), reflect.ValueOf(b)
-	for i := range x.NumField() {
-		if l := x.Field(i); l.Kind() == reflect.Slice && l.Len()+y.Field(i).Len() == 0 {
-			continue // nil and empty are the same
-		}
-		if !reflect.DeepEqual(x.Field(i).Interface(), y.Field(i).Interface()) {
-			n++
-		}
-	}
-	return n
-}
-
 // address returns the URL at which Nextcloud reaches the bot with the settings
 // c, and whether it is another than now, as the bot runs; empty: it is not known
 // before c is in force.
 func (f *form) address(c config.Config, now string) (address string, moved bool) {
 	was := f.base
-	if f.exists && c.Webhook == was.Webhook && c.Tunnel.Mode == was.Tunnel.Mode && c.Tunnel.Hostname == was.Tunnel.Hostname {
+	if f.exists && reflect.DeepEqual(c.Webhook, was.Webhook) && c.Tunnel.Mode == was.Tunnel.Mode && c.Tunnel.Hostname == was.Tunnel.Hostname {
 		return now, false
 	}
 	switch hook := c.Webhook; {
@@ -558,18 +511,4 @@ func withUninstall(lines string) string {
 		}
 	}
 	return lines
-}
-
-// splitList returns what stands between commas; was, if that is what the text
-// says.
-func splitList(text string, was []string) (list []string) {
-	if text == strings.Join(was, ", ") {
-		return was
-	}
-	for part := range strings.SplitSeq(text, ",") {
-		if part = strings.TrimSpace(part); part != "" {
-			list = append(list, part)
-		}
-	}
-	return list
 }

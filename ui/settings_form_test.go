@@ -91,6 +91,14 @@ func manyConfigs() map[string]config.Config {
 	}
 }
 
+// handlerKinds returns every kind of handler.
+func handlerKinds(f *form) (kinds []string) {
+	for _, c := range f.setting(kindKey).Choices {
+		kinds = append(kinds, c.Value)
+	}
+	return kinds
+}
+
 func noSecretErrors(string, bridge.Secret) error { return nil }
 
 // formOf returns a form of c, in which every secret is stored.
@@ -122,10 +130,10 @@ func TestFormGoesBack(t *testing.T) {
 	for name, c := range manyConfigs() {
 		f := formOf(c)
 		before := f.check(noSecretErrors)
-		for _, r := range []reach{reachTunnel, reachLocal, reachProxy, reachSelf, f.saved.Reach} {
+		for _, r := range []reach{reachTunnel, reachLocal, reachProxy, reachSelf, f.saved.reach} {
 			f.takeReach(r, []string{"192.168.1.20"})
 		}
-		for _, kind := range append(handlerKinds(), f.saved.Kind) {
+		for _, kind := range append(handlerKinds(f), f.base.Handler.Kind) {
 			f.takeKind(kind)
 		}
 		for _, trigger := range []config.Trigger{config.OnAll, config.OnPrefix, config.OnMention, f.base.Handler.Asked()} {
@@ -146,49 +154,50 @@ func TestFormTakesEveryValue(t *testing.T) {
 		change func(f *form)
 		want   func(c *config.Config)
 	}{
-		"server":        {saved(), func(f *form) { f.values.Server = " https://other.example.com/index.php/ " }, func(c *config.Config) { c.Talk.BaseURL = "https://other.example.com" }},
-		"users":         {saved(), func(f *form) { f.values.Users = "bob,, users/carol ,bob" }, func(c *config.Config) { c.Talk.AllowedUsers = []string{"bob", "carol"} }},
-		"nobody":        {saved(), func(f *form) { f.values.Users = " " }, func(c *config.Config) { c.Talk.AllowedUsers = nil }},
-		"reply as":      {saved(), func(f *form) { f.values.ReplyAs = config.User }, func(c *config.Config) { c.Talk.ReplyAs = config.User }},
-		"path":          {saved(), func(f *form) { f.values.Path = "/bot" }, func(c *config.Config) { c.Webhook.Path = "/bot" }},
-		"listen":        {saved(), func(f *form) { f.values.Listen = "127.0.0.1:1234" }, func(c *config.Config) { c.Webhook.Listen = "127.0.0.1:1234" }},
-		"commands":      {saved(), func(f *form) { f.values.Commands = nil }, func(c *config.Config) { c.Handler.Commands = nil }},
-		"prefix":        {saved(), func(f *form) { f.values.Prefix = "?" }, func(c *config.Config) { c.Handler.Prefix = "?" }},
-		"names":         {saved(), func(f *form) { f.values.Names = "Perch,@Birdie" }, func(c *config.Config) { c.Handler.Names = []string{"Perch", "Birdie"} }},
+		"server":        {saved(), func(f *form) { f.set(serverKey, " https://other.example.com/index.php/ ") }, func(c *config.Config) { c.Talk.BaseURL = "https://other.example.com" }},
+		"users":         {saved(), func(f *form) { f.set(usersKey, "bob,, users/carol ,bob") }, func(c *config.Config) { c.Talk.AllowedUsers = []string{"bob", "carol"} }},
+		"nobody":        {saved(), func(f *form) { f.set(usersKey, " ") }, func(c *config.Config) { c.Talk.AllowedUsers = nil }},
+		"reply as":      {saved(), func(f *form) { f.set("channels_config.nextcloud_talk.reply_as", string(config.User)) }, func(c *config.Config) { c.Talk.ReplyAs = config.User }},
+		"path":          {saved(), func(f *form) { f.set("webhook.path", "/bot") }, func(c *config.Config) { c.Webhook.Path = "/bot" }},
+		"listen":        {saved(), func(f *form) { f.set(listenKey, "127.0.0.1:1234") }, func(c *config.Config) { c.Webhook.Listen = "127.0.0.1:1234" }},
+		"commands":      {saved(), func(f *form) { f.values.commands = nil }, func(c *config.Config) { c.Handler.Commands = nil }},
+		"prefix":        {saved(), func(f *form) { f.set(prefixKey, "?") }, func(c *config.Config) { c.Handler.Prefix = "?" }},
+		"names":         {saved(), func(f *form) { f.set(namesKey, "Perch,@Birdie") }, func(c *config.Config) { c.Handler.Names = []string{"Perch", "Birdie"} }},
 		"trigger":       {saved(), func(f *form) { f.takeTrigger(config.OnMention) }, func(c *config.Config) { c.Handler.Trigger = config.OnMention }},
-		"quote":         {saved(), func(f *form) { f.values.Quote = false }, func(c *config.Config) { c.Handler.Quote = false }},
-		"silent":        {saved(), func(f *form) { f.values.Silent = true }, func(c *config.Config) { c.Handler.Silent = true }},
-		"ack":           {saved(), func(f *form) { f.values.Ack = "⏳" }, func(c *config.Config) { c.Handler.Ack = "⏳" }},
-		"on error":      {saved(), func(f *form) { f.values.OnError = "Sorry." }, func(c *config.Config) { c.Handler.OnError = "Sorry." }},
-		"timeout":       {saved(), func(f *form) { f.values.Timeout = "1m 30s" }, func(c *config.Config) { c.Handler.Timeout = config.Duration(90 * time.Second) }},
-		"keep":          {saved(), func(f *form) { f.values.Keep = "12h" }, func(c *config.Config) { c.Journal.Keep = config.Span(12 * time.Hour) }},
-		"store text":    {saved(), func(f *form) { f.values.StoreText = false }, func(c *config.Config) { c.Journal.StoreText = false }},
-		"language":      {saved(), func(f *form) { f.values.Language = "fr" }, func(c *config.Config) { c.Window.Language = "fr" }},
-		"on close":      {saved(), func(f *form) { f.values.OnClose = config.CloseQuits }, func(c *config.Config) { c.Window.OnClose = config.CloseQuits }},
-		"model":         {model, func(f *form) { f.values.Model = "qwen3" }, func(c *config.Config) { c.Handler.Model = "qwen3" }},
-		"model server":  {model, func(f *form) { f.values.BaseURL = "http://10.0.0.2:8080/v1/" }, func(c *config.Config) { c.Handler.BaseURL = "http://10.0.0.2:8080/v1" }},
-		"system prompt": {model, func(f *form) { f.values.SystemPrompt = "a\nb" }, func(c *config.Config) { c.Handler.SystemPrompt = "a\nb" }},
-		"temperature":   {model, func(f *form) { f.values.Temperature = "0,5" }, func(c *config.Config) { c.Handler.Temperature = 0.5 }},
-		"history":       {model, func(f *form) { f.values.History = " 3 " }, func(c *config.Config) { c.Handler.History = 3 }},
-		"tokens":        {model, func(f *form) { f.values.MaxTokens = "100" }, func(c *config.Config) { c.Handler.MaxTokens = 100 }},
-		"files":         {model, func(f *form) { f.values.Files = config.FileCopy }, func(c *config.Config) { c.Handler.Files = config.FileCopy }},
+		"quote":         {saved(), func(f *form) { f.set("handler.quote", "false") }, func(c *config.Config) { c.Handler.Quote = false }},
+		"silent":        {saved(), func(f *form) { f.set("handler.silent", "true") }, func(c *config.Config) { c.Handler.Silent = true }},
+		"ack":           {saved(), func(f *form) { f.set("handler.ack", "⏳") }, func(c *config.Config) { c.Handler.Ack = "⏳" }},
+		"on error":      {saved(), func(f *form) { f.set("handler.on_error", "Sorry.") }, func(c *config.Config) { c.Handler.OnError = "Sorry." }},
+		"timeout":       {saved(), func(f *form) { f.set("handler.timeout", "1m 30s") }, func(c *config.Config) { c.Handler.Timeout = config.Duration(90 * time.Second) }},
+		"keep":          {saved(), func(f *form) { f.set("journal.keep", "12h") }, func(c *config.Config) { c.Journal.Keep = config.Span(12 * time.Hour) }},
+		"store text":    {saved(), func(f *form) { f.set("journal.store_text", "false") }, func(c *config.Config) { c.Journal.StoreText = false }},
+		"language":      {saved(), func(f *form) { f.set("window.language", "fr") }, func(c *config.Config) { c.Window.Language = "fr" }},
+		"on close":      {saved(), func(f *form) { f.set("window.on_close", config.CloseQuits) }, func(c *config.Config) { c.Window.OnClose = config.CloseQuits }},
+		"model":         {model, func(f *form) { f.set(modelKey, "qwen3") }, func(c *config.Config) { c.Handler.Model = "qwen3" }},
+		"model server":  {model, func(f *form) { f.set(modelHostKey, "http://10.0.0.2:8080/v1/") }, func(c *config.Config) { c.Handler.BaseURL = "http://10.0.0.2:8080/v1" }},
+		"system prompt": {model, func(f *form) { f.set("handler.system_prompt", "a\nb") }, func(c *config.Config) { c.Handler.SystemPrompt = "a\nb" }},
+		"temperature":   {model, func(f *form) { f.set("handler.temperature", "0,5") }, func(c *config.Config) { c.Handler.Temperature = 0.5 }},
+		"history":       {model, func(f *form) { f.set("handler.history", " 3 ") }, func(c *config.Config) { c.Handler.History = 3 }},
+		"tokens":        {model, func(f *form) { f.set("handler.max_tokens", "100") }, func(c *config.Config) { c.Handler.MaxTokens = 100 }},
+		"files":         {model, func(f *form) { f.set("handler.attachments", string(config.FileCopy)) }, func(c *config.Config) { c.Handler.Files = config.FileCopy }},
 		"program": {saved(), func(f *form) {
 			f.takeKind(config.Exec)
-			f.values.Command = `python3 "/home/alice/my bot.py"`
+			f.set(commandKey, `python3 "/home/alice/my bot.py"`)
 		}, func(c *config.Config) {
 			c.Handler = config.DefaultHandler(config.Exec)
 			c.Handler.Command, c.Handler.AtOnce, c.Handler.Queue = []string{"python3", "/home/alice/my bot.py"}, 7, 9
 		}},
 		"language model": {with(func(c *config.Config) { c.Handler.AtOnce = 4 }), func(f *form) {
 			f.takeKind(config.LLM)
-			f.values.BaseURL, f.values.Model = "http://127.0.0.1:11434/v1", "llama3.2"
+			f.set(modelHostKey, "http://127.0.0.1:11434/v1")
+			f.set(modelKey, "llama3.2")
 		}, func(c *config.Config) {
 			c.Handler = config.DefaultHandler(config.LLM) // with its own time limit, one at a time
 			c.Handler.BaseURL, c.Handler.Model, c.Handler.Queue = "http://127.0.0.1:11434/v1", "llama3.2", 9
 		}},
 		"relay": {saved(), func(f *form) {
 			f.takeKind(config.Relay)
-			f.values.URL = "http://127.0.0.1:9000/talk"
+			f.set("handler.url", "http://127.0.0.1:9000/talk")
 		}, func(c *config.Config) {
 			c.Handler = config.DefaultHandler(config.Relay)
 			c.Handler.URL, c.Handler.AtOnce, c.Handler.Queue = "http://127.0.0.1:9000/talk", 7, 9
@@ -196,7 +205,9 @@ func TestFormTakesEveryValue(t *testing.T) {
 		"quick tunnel": {saved(), func(f *form) { f.takeReach(reachTunnel, nil) }, func(c *config.Config) { c.Tunnel.Mode = config.TunnelQuick }},
 		"named tunnel": {saved(), func(f *form) {
 			f.takeReach(reachTunnel, nil)
-			f.values.Tunnel, f.values.Hostname, f.values.Protocol = config.TunnelNamed, "https://Bot.example.com/", "http2"
+			f.set(tunnelKey, string(config.TunnelNamed))
+			f.set(hostnameKey, "https://Bot.example.com/")
+			f.set(protocolKey, "http2")
 		}, func(c *config.Config) {
 			c.Tunnel = config.Tunnel{Mode: config.TunnelNamed, Hostname: "bot.example.com", Protocol: "http2"}
 		}},
@@ -205,7 +216,7 @@ func TestFormTakesEveryValue(t *testing.T) {
 		}},
 		"proxy": {saved(), func(f *form) {
 			f.takeReach(reachProxy, nil)
-			f.values.PublicURL = "https://bot.example.com"
+			f.set(publicKey, "https://bot.example.com")
 		}, func(c *config.Config) { c.Webhook.PublicURL = "https://bot.example.com" }},
 		"from the network to a tunnel": {
 			with(func(c *config.Config) { c.Webhook.Listen = "192.168.1.20:9999" }), func(f *form) { f.takeReach(reachTunnel, nil) },
@@ -218,7 +229,7 @@ func TestFormTakesEveryValue(t *testing.T) {
 		"from a named tunnel to a quick one": {
 			with(func(c *config.Config) {
 				c.Tunnel = config.Tunnel{Mode: config.TunnelNamed, Hostname: "bot.example.com", Protocol: "auto"}
-			}), func(f *form) { f.values.Tunnel = config.TunnelQuick },
+			}), func(f *form) { f.set(tunnelKey, string(config.TunnelQuick)) },
 			func(c *config.Config) { c.Tunnel.Mode, c.Tunnel.Hostname = config.TunnelQuick, "" },
 		},
 	} {
@@ -240,52 +251,58 @@ func TestFormTakesEveryValue(t *testing.T) {
 func TestFormErrors(t *testing.T) {
 	model := func(f *form) {
 		f.takeKind(config.LLM)
-		f.values.BaseURL, f.values.Model = "http://127.0.0.1:11434/v1", "llama3.2"
+		f.set(modelHostKey, "http://127.0.0.1:11434/v1")
+		f.set(modelKey, "llama3.2")
 	}
 	for name, tt := range map[string]struct {
 		change func(f *form)
 		key    string
 		says   string
 	}{
-		"no server":    {func(f *form) { f.values.Server = "" }, serverKey, "is required: the address of your Nextcloud, such as https://cloud.example.com"},
-		"no address":   {func(f *form) { f.values.Server = "cloud" }, serverKey, "must be an http or https address, such as https://cloud.example.com"},
-		"no user id":   {func(f *form) { f.values.Users = "alice, guests/" }, usersKey, `must be user ids, "guests/<id>" or "*"; "guests/" is none`},
-		"listen":       {func(f *form) { f.values.Listen = "8460" }, "webhook.listen", "must be host:port with a port up to 65535, such as 127.0.0.1:8460"},
-		"path":         {func(f *form) { f.values.Path = "talk" }, "webhook.path", "must begin with a slash"},
-		"no proxy":     {func(f *form) { f.takeReach(reachProxy, nil) }, "webhook.public_url", "is required: where your proxy takes messages"},
-		"wrong proxy":  {func(f *form) { f.takeReach(reachProxy, nil); f.values.PublicURL = "bot" }, "webhook.public_url", "must be an http or https address"},
+		"no server":    {func(f *form) { f.set(serverKey, "") }, serverKey, "is required, such as https://cloud.example.com"},
+		"no address":   {func(f *form) { f.set(serverKey, "cloud") }, serverKey, "must be an http or https address, such as https://cloud.example.com"},
+		"no user id":   {func(f *form) { f.set(usersKey, "alice, guests/") }, usersKey, `must be user ids, "guests/<id>" or "*"; "guests/" is none`},
+		"listen":       {func(f *form) { f.set(listenKey, "8460") }, "webhook.listen", "must be host:port with a port up to 65535, such as 127.0.0.1:8460"},
+		"path":         {func(f *form) { f.set("webhook.path", "talk") }, "webhook.path", "must begin with a slash"},
+		"no proxy":     {func(f *form) { f.takeReach(reachProxy, nil) }, "webhook.public_url", "is required, such as https://bot.example.com"},
+		"wrong proxy":  {func(f *form) { f.takeReach(reachProxy, nil); f.set(publicKey, "bot") }, "webhook.public_url", "must be an http or https address"},
 		"no network":   {func(f *form) { f.takeReach(reachLocal, nil) }, "webhook.listen", "must be an address of this computer in your network"},
-		"no host name": {func(f *form) { f.takeReach(reachTunnel, nil); f.values.Tunnel = config.TunnelNamed }, "tunnel.hostname", "is required: the public host name of the tunnel, such as bot.example.com"},
+		"no host name": {func(f *form) { f.takeReach(reachTunnel, nil); f.set(tunnelKey, string(config.TunnelNamed)) }, "tunnel.hostname", "is required, such as bot.example.com"},
 		"wrong host name": {func(f *form) {
 			f.takeReach(reachTunnel, nil)
-			f.values.Tunnel, f.values.Hostname = config.TunnelNamed, "bot"
+			f.set(tunnelKey, string(config.TunnelNamed))
+			f.set(hostnameKey, "bot")
 		}, "tunnel.hostname", "must be a host name alone, such as bot.example.com"},
-		"no program":         {func(f *form) { f.takeKind(config.Exec) }, "handler.command", "is required: a program and its arguments, such as python3 /home/alice/bot.py"},
-		"open quote":         {func(f *form) { f.takeKind(config.Exec); f.values.Command = `bot "a` }, "handler.command", "has a quote that does not end"},
-		"quoted line":        {func(f *form) { f.takeKind(config.Exec); f.values.Command = `"python3 bot.py"` }, "handler.command", "is a single word as it is in quotes: leave them out"},
-		"home":               {func(f *form) { f.takeKind(config.Exec); f.values.Command = "~/bot.py" }, "handler.command", "there is no shell that knows ~"},
+		"no program":         {func(f *form) { f.takeKind(config.Exec) }, "handler.command", "is required, such as python3 /home/alice/bot.py"},
+		"open quote":         {func(f *form) { f.takeKind(config.Exec); f.set(commandKey, `bot "a`) }, "handler.command", "has a quote that does not end"},
+		"quoted line":        {func(f *form) { f.takeKind(config.Exec); f.set(commandKey, `"python3 bot.py"`) }, "handler.command", "is a single word as it is in quotes: leave them out"},
+		"home":               {func(f *form) { f.takeKind(config.Exec); f.set(commandKey, "~/bot.py") }, "handler.command", "there is no shell that knows ~"},
 		"no address of hook": {func(f *form) { f.takeKind(config.HTTP) }, "handler.url", "is required"},
-		"no address of bot":  {func(f *form) { f.takeKind(config.Relay); f.values.URL = "x" }, "handler.url", "must be an http or https address"},
+		"no address of bot":  {func(f *form) { f.takeKind(config.Relay); f.set("handler.url", "x") }, "handler.url", "must be an http or https address"},
 		"no model server":    {func(f *form) { f.takeKind(config.LLM) }, "handler.base_url", "is required"},
-		"no model":           {func(f *form) { model(f); f.values.Model = " " }, "handler.model", "is required"},
-		"temperature":        {func(f *form) { model(f); f.values.Temperature = "warm" }, "handler.temperature", "must be a number from 0 to 2"},
-		"too hot":            {func(f *form) { model(f); f.values.Temperature = "2.1" }, "handler.temperature", "must be from 0 to 2"},
-		"history":            {func(f *form) { model(f); f.values.History = "" }, "handler.history", "must be a whole number"},
-		"long history":       {func(f *form) { model(f); f.values.History = "1001" }, "handler.history", "must be a whole number from 0 to 1000"},
-		"tokens":             {func(f *form) { model(f); f.values.MaxTokens = "many" }, "handler.max_tokens", "must be a whole number"},
-		"command without":    {func(f *form) { f.values.Commands = []config.Command{{Name: "x"}} }, "handler.command[1].reply", "is required"},
-		"command's name":     {func(f *form) { f.values.Commands = append(f.values.Commands, config.Command{Name: "a b", Reply: "c"}) }, "handler.command[2].name", "must have 1 to 32 letters"},
-		"no prefix":          {func(f *form) { f.values.Prefix = "" }, "handler.prefix", "must have 1 to 32 characters"},
-		"no names":           {func(f *form) { f.takeTrigger(config.OnMention); f.values.Names = "" }, "handler.names", "is required: what the bot is called, such as Perch"},
-		"ack":                {func(f *form) { f.values.Ack = "ok" }, "handler.ack", "must be a single emoji, such as 👀"},
-		"timeout":            {func(f *form) { f.values.Timeout = "soon" }, "handler.timeout", "must be a length of time from 100ms to 24h, such as 30s"},
-		"keep":               {func(f *form) { f.values.Keep = "30" }, "journal.keep", "must be a whole number of days, hours or minutes"},
-		"language":           {func(f *form) { f.values.Language = "tlh" }, "window.language", "must be one of"},
+		"no model":           {func(f *form) { model(f); f.set(modelKey, " ") }, "handler.model", "is required"},
+		"temperature":        {func(f *form) { model(f); f.set("handler.temperature", "warm") }, "handler.temperature", "must be a number"},
+		"too hot":            {func(f *form) { model(f); f.set("handler.temperature", "2.1") }, "handler.temperature", "must be from 0 to 2"},
+		"history":            {func(f *form) { model(f); f.set("handler.history", "") }, "handler.history", "must be a whole number"},
+		"long history":       {func(f *form) { model(f); f.set("handler.history", "1001") }, "handler.history", "must be a whole number from 0 to 1000"},
+		"tokens":             {func(f *form) { model(f); f.set("handler.max_tokens", "many") }, "handler.max_tokens", "must be a whole number"},
+		"command without":    {func(f *form) { f.values.commands = []config.Command{{Name: "x"}} }, "handler.command[1].reply", "is required"},
+		"command's name":     {func(f *form) { f.values.commands = append(f.values.commands, config.Command{Name: "a b", Reply: "c"}) }, "handler.command[2].name", "must have 1 to 32 letters"},
+		"no prefix":          {func(f *form) { f.set(prefixKey, "") }, "handler.prefix", "is required, such as !"},
+		"no names":           {func(f *form) { f.takeTrigger(config.OnMention); f.set(namesKey, "") }, "handler.names", "is required, such as Perch"},
+		"ack":                {func(f *form) { f.set("handler.ack", "ok") }, "handler.ack", "must be a single emoji, such as 👀"},
+		"timeout":            {func(f *form) { f.set("handler.timeout", "soon") }, "handler.timeout", "must be a length of time from 100ms to 24h, such as 30s"},
+		"keep":               {func(f *form) { f.set("journal.keep", "30") }, "journal.keep", "must be a whole number of days, hours or minutes"},
+		"language":           {func(f *form) { f.set("window.language", "tlh") }, "window.language", "must be one of"},
 		"short secret":       {func(f *form) { f.secrets[bridge.WebhookSecret].typed = "short" }, bridge.WebhookSecret, "too short"},
-		"user without token": {func(f *form) { f.values.ReplyAs = config.User; f.secrets[bridge.AppToken].remove = true }, bridge.AppToken, "is required to reply as you"},
+		"user without token": {func(f *form) {
+			f.set("channels_config.nextcloud_talk.reply_as", string(config.User))
+			f.secrets[bridge.AppToken].remove = true
+		}, bridge.AppToken, "is required to reply as you"},
 		"tunnel without token": {func(f *form) {
 			f.takeReach(reachTunnel, nil)
-			f.values.Tunnel, f.values.Hostname = config.TunnelNamed, "bot.example.com"
+			f.set(tunnelKey, string(config.TunnelNamed))
+			f.set(hostnameKey, "bot.example.com")
 			f.secrets[bridge.TunnelToken].stored = false
 		}, bridge.TunnelToken, "is required: the line with the token"},
 	} {
@@ -311,7 +328,7 @@ func TestFormErrors(t *testing.T) {
 // What cannot be known to be wrong does not hold up the rest.
 func TestFormSecretsThatAreNotKnown(t *testing.T) {
 	f := newForm(with(func(c *config.Config) { c.Talk.ReplyAs = config.User }), nil, true, false)
-	f.values.Server = "https://other.example.com"
+	f.set(serverKey, "https://other.example.com")
 	if r := f.check(noSecretErrors); !r.ready() {
 		t.Errorf("before the keychain has answered: %v", r.errors)
 	}
@@ -331,7 +348,9 @@ func TestFormSecretsThatAreNotKnown(t *testing.T) {
 
 func TestFormRevert(t *testing.T) {
 	f := formOf(saved())
-	f.values.Server, f.values.Kind, f.values.Login = "x", config.LLM, true
+	f.set(serverKey, "x")
+	f.takeKind(config.LLM)
+	f.values.login = true
 	f.secrets[bridge.AppToken].typed, f.secrets[bridge.TunnelToken].remove = "y", true
 	if r := f.check(noSecretErrors); r.changes != 5 {
 		t.Errorf("%d changes, want 5", r.changes)
@@ -346,7 +365,7 @@ func TestFormRevert(t *testing.T) {
 // in the form.
 func TestFormFollowsTheFile(t *testing.T) {
 	f := formOf(saved())
-	f.values.Server = "https://mine.example.com"
+	f.set(serverKey, "https://mine.example.com")
 	f.rebase(with(func(c *config.Config) {
 		c.Talk.BaseURL, c.Talk.AllowedUsers = "https://theirs.example.com", []string{"carol"}
 		c.Rooms, c.Handlers = nil, nil
@@ -359,8 +378,8 @@ func TestFormFollowsTheFile(t *testing.T) {
 	if diff := cmp.Diff(want, r.config); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if r.changes != 1 || !f.values.Login {
-		t.Errorf("%d changes, login %t", r.changes, f.values.Login)
+	if r.changes != 1 || !f.values.login {
+		t.Errorf("%d changes, login %t", r.changes, f.values.login)
 	}
 }
 
@@ -375,7 +394,7 @@ func TestFormKnowsWhatIsLost(t *testing.T) {
 	if diff := cmp.Diff([]config.Problem{unknown}, f.lost); diff != "" {
 		t.Error(diff)
 	}
-	f.values.Server = "https://cloud.example.com"
+	f.set(serverKey, "https://cloud.example.com")
 	if r := f.check(noSecretErrors); !r.ready() {
 		t.Error("cannot be written anew")
 	}
@@ -401,9 +420,9 @@ func TestFormFollowsTypedAddress(t *testing.T) {
 		listen string
 		want   reach
 	}{{"192.168.1.20:8460", reachLocal}, {"192.168.1.:8460", reachLocal}, {"127.0.0.1:8460", reachSelf}, {"127.0.0:8460", reachSelf}, {"localhost:1", reachSelf}} {
-		f.values.Listen = step.listen
-		if f.followListen(); f.values.Reach != step.want {
-			t.Errorf("%s: %d, want %d", step.listen, f.values.Reach, step.want)
+		f.set(listenKey, step.listen)
+		if f.followListen(); f.values.reach != step.want {
+			t.Errorf("%s: %d, want %d", step.listen, f.values.reach, step.want)
 		}
 	}
 }
@@ -416,19 +435,20 @@ func TestAddressOfForm(t *testing.T) {
 		moved   bool
 	}{
 		"as it is":      {func(f *form) {}, now, false},
-		"another path":  {func(f *form) { f.values.Path = "/x" }, "http://127.0.0.1:8460/x", true},
+		"another path":  {func(f *form) { f.set("webhook.path", "/x") }, "http://127.0.0.1:8460/x", true},
 		"quick tunnel":  {func(f *form) { f.takeReach(reachTunnel, nil) }, "", true},
-		"every network": {func(f *form) { f.values.Listen = "0.0.0.0:8460"; f.followListen() }, "", true},
+		"every network": {func(f *form) { f.set(listenKey, "0.0.0.0:8460"); f.followListen() }, "", true},
 		"network":       {func(f *form) { f.takeReach(reachLocal, []string{"10.0.0.3"}) }, "http://10.0.0.3:8460/nextcloud-talk", true},
 		"named tunnel": {func(f *form) {
 			f.takeReach(reachTunnel, nil)
-			f.values.Tunnel, f.values.Hostname = config.TunnelNamed, "now.example.com"
+			f.set(tunnelKey, string(config.TunnelNamed))
+			f.set(hostnameKey, "now.example.com")
 		}, now, false},
 		"proxy": {func(f *form) {
 			f.takeReach(reachProxy, nil)
-			f.values.PublicURL = "https://bot.example.com"
+			f.set(publicKey, "https://bot.example.com")
 		}, "https://bot.example.com/nextcloud-talk", true},
-		"something else": {func(f *form) { f.values.Users = "carol" }, now, false},
+		"something else": {func(f *form) { f.set(usersKey, "carol") }, now, false},
 	} {
 		f := formOf(saved())
 		tt.change(f)
@@ -486,19 +506,15 @@ func TestFormAtRandom(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(configs)) {
 		for range 12 {
 			f := formOf(configs[name])
-			v := &f.values
+			fields := slices.DeleteFunc(slices.Clone(f.keys), func(k config.Key) bool { return k.Bool || len(k.Choices) > 0 || k.Label.IsZero() })
 			for range 1 + random.IntN(6) {
 				text := texts[random.IntN(len(texts))]
-				fields := []*string{
-					&v.Server, &v.Users, &v.Hostname, &v.PublicURL, &v.Listen, &v.Path, &v.Prefix, &v.Names, &v.Ack, &v.OnError, &v.Timeout,
-					&v.Command, &v.URL, &v.BaseURL, &v.Model, &v.SystemPrompt, &v.Temperature, &v.History, &v.MaxTokens, &v.Keep,
-				}
-				*fields[random.IntN(len(fields))] = text
+				f.set(fields[random.IntN(len(fields))].Name, text)
 				switch random.IntN(4) {
 				case 0:
 					f.takeReach(reach(random.IntN(4)), []string{"192.168.1.20"})
 				case 1:
-					f.takeKind(handlerKinds()[random.IntN(5)])
+					f.takeKind(handlerKinds(f)[random.IntN(5)])
 				}
 			}
 			r := f.check(noSecretErrors)

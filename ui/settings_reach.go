@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"reflect"
 	"slices"
 
 	"fyne.io/fyne/v2"
@@ -19,12 +20,13 @@ type reachSection struct {
 	moved *kit.Prose // what becomes of the bot that Talk has
 
 	tunnel, named *fyne.Container
+	modes         []string // in the order of the cards
 	sorts         *kit.Chooser
 	trial         *kit.Prose
 	token         *secretField
 	pill          *kit.Pill
 	online        *kit.Prose
-	mend          *kit.Fixes
+	hint          *kit.Fixes
 
 	local     *fyne.Container
 	addresses []string
@@ -34,11 +36,6 @@ type reachSection struct {
 
 	proxy *fyne.Container
 	self  *kit.Prose
-}
-
-// tunnelSorts returns the tunnels in the order of their cards.
-func tunnelSorts() []config.TunnelMode {
-	return []config.TunnelMode{config.TunnelQuick, config.TunnelNamed}
 }
 
 // reach returns the section; with detail it has the fields that few need.
@@ -61,29 +58,19 @@ func (s *fieldset) reach(detail bool) *reachSection {
 		s.edited()
 	})
 
-	r.sorts = s.u.kit.ChoiceCards([]kit.Choice{
-		{Title: bridge.Say("Quick tunnel"), Subtitle: bridge.Say("for trying, without an account")},
-		{Title: bridge.Say("Named tunnel"), Subtitle: bridge.Say("permanent, with your Cloudflare account")},
-	}, func(i int) {
-		s.values.Tunnel = tunnelSorts()[i]
-		s.edited()
-	})
+	sorts := s.setting(tunnelKey)
+	sorts.Choices = slices.DeleteFunc(sorts.Choices, func(c config.Choice) bool { return c.Value == string(config.TunnelOff) })
+	r.modes, r.sorts = s.cards(sorts, func(mode string) { s.set(tunnelKey, mode) })
 	r.trial = muted(bridge.Say("Good for trying Perch: Cloudflare changes the address now and then, and after each change the bot must be installed again. For permanent use, choose a named tunnel; if Nextcloud is in your own network, no tunnel is needed."))
-	hostname := s.text(
-		"tunnel.hostname", bridge.Say("Host name"), bridge.Say("The public host name of the tunnel, as the Cloudflare dashboard has it."),
-		asItIs("bot.example.com"), func(v *values) *string { return &v.Hostname },
-	)
 	r.token = s.secretEntry(
 		bridge.TunnelToken, bridge.Say("Tunnel token"),
 		bridge.Say("Paste the whole line that the Cloudflare dashboard shows for the tunnel."), false, false,
 	)
-	r.named = s.section(hostname.field, r.token.field)
-	protocol := s.pick("tunnel.protocol", bridge.Say("Protocol"), bridge.Text{}, []pickOption{
-		{"auto", bridge.Say("QUIC, else HTTP/2")}, {"quic", asItIs("QUIC (UDP)")}, {"http2", asItIs("HTTP/2 (TCP)")},
-	}, func(v values) string { return v.Protocol }, func(f *form, value string) { f.values.Protocol = value })
+	r.named = s.section(append(s.fields(hostnameKey), r.token.field)...)
+	protocol := s.field(s.setting(protocolKey))
 	protocol.field.Hidden = !detail
-	r.pill, r.online, r.mend = kit.NewPill(kit.Neutral), kit.NewProse(), s.u.kit.Fixes()
-	state := s.u.kit.Field(bridge.Say("Tunnel now"), bridge.Text{}, kit.Column(kit.Space2, kit.Flow(kit.Space2, r.pill), r.online, r.mend))
+	r.pill, r.online, r.hint = kit.NewPill(kit.Neutral), kit.NewProse(), s.u.kit.Fixes()
+	state := s.u.kit.Field(bridge.Say("Tunnel now"), bridge.Text{}, kit.Column(kit.Space2, kit.Flow(kit.Space2, r.pill), r.online, r.hint))
 	r.tunnel = s.section(r.sorts, r.trial, r.named, protocol.field, state)
 
 	r.pills, r.listens = kit.Layers(), kit.NewProse()
@@ -93,14 +80,11 @@ func (s *fieldset) reach(detail bool) *reachSection {
 			kit.Column(kit.Space2, r.pills, r.listens),
 		),
 	)
-	address := s.text(
-		"webhook.public_url", bridge.Say("Public address"), bridge.Text{},
-		asItIs("https://bot.example.com"), func(v *values) *string { return &v.PublicURL },
-	)
+	address := s.field(s.setting(publicKey))
 	update := address.update
 	address.update = func() {
 		update()
-		address.know(bridge.Say("Your proxy forwards it to %s. If the proxy is on another computer, Perch must listen where the proxy can reach it.", "http://"+s.values.Listen))
+		address.know(bridge.Say("Your proxy forwards it to %s. If the proxy is on another computer, Perch must listen where the proxy can reach it.", "http://"+s.text(listenKey)))
 	}
 	r.proxy = s.section(address.field)
 	r.self = muted(bridge.Say("For Nextcloud on this computer: nobody else can reach Perch."))
@@ -111,11 +95,12 @@ func (s *fieldset) reach(detail bool) *reachSection {
 }
 
 func (r *reachSection) update() {
-	s, v, u := r.s, r.s.values, r.s.u
-	choose(r.ways, int(v.Reach))
+	s, u := r.s, r.s.u
+	way, listen, mode := s.values.reach, s.text(listenKey), s.tunnelMode()
+	choose(r.ways, int(way))
 	addresses := u.backend.LocalAddresses()
-	if host := hostOf(v.Listen); v.Reach == reachLocal && host != "" {
-		r.ways.SetSubtitle(int(reachLocal), bridge.Say("%s", "http://"+v.Listen))
+	if host := hostOf(listen); way == reachLocal && host != "" {
+		r.ways.SetSubtitle(int(reachLocal), bridge.Say("%s", "http://"+listen))
 	} else if len(addresses) > 0 {
 		r.ways.SetSubtitle(int(reachLocal), bridge.Say("%s", "http://"+s.listening(addresses[0])))
 	} else {
@@ -123,12 +108,12 @@ func (r *reachSection) update() {
 	}
 	r.ways.SetSubtitle(int(reachSelf), bridge.Say("%s", "http://"+s.listening("127.0.0.1")))
 
-	r.tunnel.Hidden = v.Reach != reachTunnel
-	r.local.Hidden = v.Reach != reachLocal
-	r.proxy.Hidden = v.Reach != reachProxy
-	r.self.Hidden = v.Reach != reachSelf
-	choose(r.sorts, slices.Index(tunnelSorts(), v.Tunnel))
-	r.trial.Hidden, r.named.Hidden = v.Tunnel != config.TunnelQuick, v.Tunnel != config.TunnelNamed
+	r.tunnel.Hidden = way != reachTunnel
+	r.local.Hidden = way != reachLocal
+	r.proxy.Hidden = way != reachProxy
+	r.self.Hidden = way != reachSelf
+	choose(r.sorts, slices.Index(r.modes, string(mode)))
+	r.trial.Hidden, r.named.Hidden = mode != config.TunnelQuick, mode != config.TunnelNamed
 	r.showTunnel()
 	r.offer(addresses)
 
@@ -141,7 +126,7 @@ func (r *reachSection) update() {
 func (r *reachSection) showTunnel() {
 	u, now := r.s.u, r.s.u.snapshot.Tunnel
 	words, t := u.tunnelWords(now)
-	same := r.s.checked.config.Tunnel == r.s.base.Tunnel && r.s.exists
+	same := reflect.DeepEqual(r.s.checked.config.Tunnel, r.s.base.Tunnel) && r.s.exists
 	if !same || words == "" {
 		words, t = u.say(bridge.Say("connects when you apply")), kit.Neutral
 		if same {
@@ -155,8 +140,8 @@ func (r *reachSection) showTunnel() {
 	}
 	r.online.Set(kit.NewPart(about, kit.Style{Color: kit.ColorMuted}))
 	r.online.Hidden = !same || about == ""
-	r.mend.Set(now.Hint)
-	r.mend.Hidden = !same || now.Phase == "online" || now.Hint.IsZero()
+	r.hint.Set(now.Hint)
+	r.hint.Hidden = !same || now.Phase == "online" || now.Hint.IsZero()
 }
 
 // offer shows this computer's addresses to choose from.
@@ -170,10 +155,10 @@ func (r *reachSection) offer(addresses []string) {
 		})
 		r.pills.Objects = []fyne.CanvasObject{r.chooser}
 	}
-	choose(r.chooser, slices.Index(addresses, hostOf(s.values.Listen)))
+	choose(r.chooser, slices.Index(addresses, hostOf(s.text(listenKey))))
 	r.pills.Hidden = len(addresses) == 0
 	words, c := "", kit.ColorBad
-	if wrong := s.checked.errors["webhook.listen"]; len(addresses) == 0 {
+	if wrong := s.checked.errors[listenKey]; len(addresses) == 0 {
 		words, c = u.say(bridge.Say("This computer is in no network now.")), kit.ColorWarn
 	} else if !wrong.IsZero() {
 		words = kit.Sentence(u.say(wrong))

@@ -379,7 +379,7 @@ func TestSettingsWays(t *testing.T) {
 		x.idle()
 	}
 	take("Named tunnel")
-	x.reads("connects when you apply", "Is required: the public host name of the tunnel, such as bot.example.com.", "2 fields need attention. Nothing is saved until they are fixed.")
+	x.reads("connects when you apply", "Is required, such as bot.example.com.", "2 fields need attention. Nothing is saved until they are fixed.")
 	x.shoot("settings-tunnel")
 	p.write(t, "tunnel.hostname", "bot.example.com")
 	p.write(t, bridge.TunnelToken, "sudo cloudflared service install eyJ…")
@@ -664,7 +664,7 @@ func TestSettingsByKeyboard(t *testing.T) {
 	// The ways are chosen with the arrows.
 	x.window.Canvas().Focus(p.reaching.ways)
 	x.press(fyne.KeyRight, fyne.KeyRight)
-	if p.values.Reach != reachProxy {
-		t.Errorf("chosen is %d", p.values.Reach)
+	if p.values.reach != reachProxy {
+		t.Errorf("chosen is %d", p.values.reach)
 	}
 }

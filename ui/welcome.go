@@ -30,7 +30,7 @@ func (f *form) progress(c checked, s bridge.Snapshot, passed [firstSteps]bool) (
 	right := func(key string) bool { return c.errors[key].IsZero() }
 	secret := f.secrets[bridge.WebhookSecret]
 
-	done[stepServer] = right(serverKey) && f.values.Server != "" && (passed[stepServer] || f.exists)
+	done[stepServer] = right(serverKey) && f.text(serverKey) != "" && (passed[stepServer] || f.exists)
 	done[stepUsers] = right(usersKey) && len(c.config.Talk.AllowedUsers) > 0 && (passed[stepUsers] || f.exists)
 	done[stepReach] = !c.unreachable() && right(bridge.TunnelToken) && (passed[stepReach] || f.exists)
 	saved := f.exists && c.changes == 0 && secret.known && !secret.lacking() && secret.err == nil
@@ -71,7 +71,7 @@ type welcomePage struct {
 	results  *testRows
 	reaching *reachSection
 	secret   *kit.Prose
-	mend     *kit.Fixes
+	hint     *kit.Fixes
 	starting *kit.Button
 	again    *kit.Button
 	settings *kit.Button
@@ -153,19 +153,16 @@ func (w *welcomePage) focus(i int) {
 
 func (w *welcomePage) serverStep() []fyne.CanvasObject {
 	w.testing, w.results = w.u.kit.Button(bridge.Say("Test connection"), w.test), w.testRows()
-	server := w.text(
-		serverKey, bridge.Say("Server address"), bridge.Say("As you open it in the browser."),
-		asItIs("https://cloud.example.com"), func(v *values) *string { return &v.Server }, w.testing,
-	)
+	server := w.field(w.setting(serverKey), w.testing)
 	server.entry.OnSubmitted = func(string) { w.pass(stepServer) }
 	return []fyne.CanvasObject{server.entry, server.field, w.results, w.onward(stepServer, bridge.Say("Next"))}
 }
 
 func (w *welcomePage) usersStep() []fyne.CanvasObject {
-	users := w.text(
-		usersKey, bridge.Say("Your user id"), bridge.Say("What you log in to Nextcloud with, not the name that others see. Separate several with commas. Nobody else is answered."),
-		asItIs("alice"), func(v *values) *string { return &v.Users },
-	)
+	k := w.setting(usersKey)
+	k.Label, k.Example = bridge.Say("Your user id"), "alice"
+	k.Help = bridge.Say("What you log in to Nextcloud with, not the name that others see. Separate several with commas. Nobody else is answered.")
+	users := w.field(k)
 	users.entry.OnSubmitted = func(string) { w.pass(stepUsers) }
 	return []fyne.CanvasObject{users.entry, users.field, w.onward(stepUsers, bridge.Say("Next"))}
 }
@@ -177,11 +174,11 @@ func (w *welcomePage) reachStep() []fyne.CanvasObject {
 }
 
 func (w *welcomePage) startStep() []fyne.CanvasObject {
-	w.secret, w.mend = kit.NewProse(), w.u.kit.Fixes()
+	w.secret, w.hint = kit.NewProse(), w.u.kit.Fixes()
 	w.starting = w.u.kit.PrimaryButton(bridge.Say("Create the secret and start"), w.start)
 	w.again = w.u.kit.Button(bridge.Say("Try again"), w.lookAtSecrets)
 	w.settings = w.u.kit.Button(bridge.Say("Settings"), func() { w.u.Show(PageSettings) })
-	return []fyne.CanvasObject{w.starting, w.secret, w.mend, kit.Flow(kit.Space2, w.starting, w.again, w.settings)}
+	return []fyne.CanvasObject{w.starting, w.secret, w.hint, kit.Flow(kit.Space2, w.starting, w.again, w.settings)}
 }
 
 func (w *welcomePage) installStep() []fyne.CanvasObject {
@@ -289,7 +286,7 @@ func (w *welcomePage) summaries() (said [firstSteps]string) {
 	u, c, s := w.u, w.checked.config, w.u.snapshot
 	said[stepServer] = c.Talk.BaseURL
 	said[stepUsers] = strings.Join(c.Talk.AllowedUsers, ", ")
-	said[stepReach] = w.reaching.ways.Title(int(w.values.Reach))
+	said[stepReach] = w.reaching.ways.Title(int(w.values.reach))
 	if address, _ := w.address(c, s.Address); address != "" {
 		said[stepReach] += " · " + address
 	}
@@ -332,8 +329,8 @@ func (w *welcomePage) updateStart() {
 	}
 	w.settings.Hidden = others == 0
 	w.secret.Set(kit.NewPart(u.say(words), kit.Style{Color: c}))
-	w.mend.Set(hint)
-	w.mend.Hidden = hint.IsZero()
+	w.hint.Set(hint)
+	w.hint.Hidden = hint.IsZero()
 	w.again.Hidden = s.err == nil
 	w.starting.SetText(u.say(label))
 	w.starting.SetEnabled(!w.saving && s.known && s.err == nil && len(w.checked.errors) == 0 && (w.checked.changes > 0 || s.lacking()))

@@ -54,12 +54,12 @@ func TestWelcomeByMouse(t *testing.T) {
 		x := openIn(t, newComer(), v)
 		w := x.welcome()
 		x.idle()
-		x.reads("First steps", "Step 1 of 7", "As you open it in the browser.")
+		x.reads("First steps", "Step 1 of 7", "The address of your Nextcloud, as in the browser.")
 		x.looks("welcome")
 		x.isDrawnIn(v)
 		x.shoot("welcome-1-" + name)
 		test.Tap(x.buttonOf("Next"))
-		x.reads("Step 1 of 7", "Is required: the address of your Nextcloud, such as https://cloud.example.com.")
+		x.reads("Step 1 of 7", "Is required, such as https://cloud.example.com.")
 		w.write(t, serverKey, "https://cloud.example.com")
 		test.Tap(x.buttonOf("Test connection"))
 		x.idle()
@@ -293,11 +293,11 @@ func TestProgress(t *testing.T) {
 		"new":                   {func(f *form) { f.exists = false }, bridge.Snapshot{}, [firstSteps]bool{}, stepServer},
 		"new, server typed":     {func(f *form) { f.exists = false }, bridge.Snapshot{}, [firstSteps]bool{stepServer: true}, stepUsers},
 		"new, all typed":        {func(f *form) { f.exists = false }, bridge.Snapshot{}, all, stepStart},
-		"wrong server":          {func(f *form) { f.values.Server = "x" }, heard, all, stepServer},
-		"nobody":                {func(f *form) { f.values.Users = "" }, heard, all, stepUsers},
+		"wrong server":          {func(f *form) { f.set(serverKey, "x") }, heard, all, stepServer},
+		"nobody":                {func(f *form) { f.set(usersKey, "") }, heard, all, stepUsers},
 		"no proxy":              {func(f *form) { f.takeReach(reachProxy, nil) }, heard, all, stepReach},
 		"tunnel without token":  {func(f *form) { named(f); f.secrets[bridge.TunnelToken].stored = false }, heard, all, stepReach},
-		"not saved":             {func(f *form) { f.values.Users = "carol" }, heard, all, stepStart},
+		"not saved":             {func(f *form) { f.set(usersKey, "carol") }, heard, all, stepStart},
 		"no secret":             {func(f *form) { f.secrets[bridge.WebhookSecret].stored = false }, heard, all, stepStart},
 		"secret cannot be read": {func(f *form) { f.secrets[bridge.WebhookSecret].err = errors.New("locked") }, heard, all, stepStart},
 		"secret not looked at":  {func(f *form) { f.secrets[bridge.WebhookSecret] = &secretValue{} }, heard, all, stepStart},
@@ -312,5 +312,6 @@ func TestProgress(t *testing.T) {
 
 func named(f *form) {
 	f.takeReach(reachTunnel, nil)
-	f.values.Tunnel, f.values.Hostname = config.TunnelNamed, "bot.example.com"
+	f.set(tunnelKey, string(config.TunnelNamed))
+	f.set(hostnameKey, "bot.example.com")
 }

@@ -5,6 +5,7 @@ package config
 
 import (
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -197,6 +198,27 @@ func DefaultHandler(kind string) (h Handler) {
 	setNormal(handlerRows(), &h, kind)
 	h.Kind = kind
 	return h
+}
+
+// As returns h as a handler of another kind: what is said of h and has an effect
+// in the other stays. lost reports whether something else was said.
+func (h Handler) As(kind string) (other Handler, lost bool) {
+	if kind == h.Kind {
+		return h, false
+	}
+	other = DefaultHandler(kind)
+	values := handlerKeys(nil, &other)
+	for i, k := range handlerKeys(nil, &h) {
+		_, isCommand := k.value.(*commandValue) // It is something else in each kind.
+		switch {
+		case !k.set() || k.value == any(&h.Kind):
+		case isCommand || values[i].idle():
+			lost = true
+		default:
+			reflect.ValueOf(values[i].value).Elem().Set(reflect.ValueOf(k.value).Elem())
+		}
+	}
+	return other, lost
 }
 
 func defaultRoom() (r Room) {

@@ -236,12 +236,15 @@ func checkProgram(h *Handler, at *reporter) {
 		at.fail(bridge.Say("is required: a program and its arguments, such as %s", `["/home/alice/bot.py"]`), bridge.Text{})
 	case strings.HasPrefix(h.Command[0], "~"):
 		at.fail(bridge.Say("there is no shell that knows ~: write the whole path of the program"), bridge.Text{})
-	case len(h.Command) == 1 && regexp.MustCompile(`^[^/\\\s]+\s`).MatchString(h.Command[0]):
+	case len(h.Command) == 1 && oneWord(h.Command[0]):
 		at.fail(bridge.Say("there is no shell that takes this apart: write each argument as a string of its own, such as %s", `["python3", "/home/alice/bot.py"]`), bridge.Text{})
 	case strings.Contains(strings.Join(h.Command, ""), "\x00"):
 		at.fail(bridge.Say("has characters that cannot be typed, such as an end of line"), bridge.Text{})
 	}
 }
+
+// oneWord reports whether a word is a whole line with the name of a program.
+func oneWord(word string) bool { return regexp.MustCompile(`^[^/\\\s]+\s`).MatchString(word) }
 
 // SplitCommand returns the words of a line: white space separates them, but
 // not within "…" or '…'. There are no other signs, so that the paths of Windows

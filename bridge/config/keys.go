@@ -22,11 +22,13 @@ type Key struct {
 	Label    bridge.Text // what the settings form calls it; zero: the form has other words, or does not show it
 	Help     bridge.Text // what it is for
 	Example  string      // what a form shows in an empty field
+	Sample   bridge.Text // that, in words; can be zero
 	Choices  []Choice    // all of its values, if it has a list of them
 	Kinds    []string    // of handlers, in which it has an effect; nil: all
 	Required bool        // it has no default
 	Unset    bridge.Text // what an empty field stands for, of a number; zero: it must not be empty
 	Lines    int         // how many lines a form gives it; 0: one
+	Bool     bool        // it is "true" or "false"
 
 	Least, Most int // of a whole number, unless both are 0
 }
@@ -150,6 +152,7 @@ func bind[T any](table toml.Key, rows []row[T], value, normal *T) []key {
 			Key: r.Key, path: slices.Concat(table, strings.Split(r.Name, ".")),
 			value: r.at(value), normal: r.at(normal),
 		}
+		_, keys[i].Bool = keys[i].value.(*bool)
 		if r.check != nil {
 			keys[i].check = func(at *reporter) { r.check(value, at) }
 		}
@@ -178,13 +181,19 @@ func (c *Config) find(name string) (k key, ok bool) {
 	return keys[i], true
 }
 
-// Text returns the value of one of Keys as a form shows it: a list with commas,
-// a program as a line, "true" or "false"; empty for what Key.Unset says.
-func (c *Config) Text(name string) string {
-	k, ok := c.find(name)
-	if !ok {
-		return ""
+// Texts returns the values of Keys, by name, as a form shows them: a list with
+// commas, a program as a line, "true" or "false"; empty for what Key.Unset says.
+func (c *Config) Texts() map[string]string {
+	texts := map[string]string{}
+	for _, k := range newDraft(c).keys() {
+		if !k.named() {
+			texts[k.Name] = k.text()
+		}
 	}
+	return texts
+}
+
+func (k key) text() string {
 	if !k.Unset.IsZero() && !k.set() {
 		return ""
 	}
@@ -211,7 +220,7 @@ func (c *Config) Text(name string) string {
 	}
 }
 
-// SetText takes over what somebody typed as the value of one of Keys, as Text
+// SetText takes over what somebody typed as the value of one of Keys, as Texts
 // returns it. It says what is wrong if that cannot be read; then the value
 // stays as it is. Validate says whether the value is right.
 func (c *Config) SetText(name, text string) (wrong bridge.Text) {
@@ -228,8 +237,11 @@ func (c *Config) SetText(name, text string) (wrong bridge.Text) {
 	switch p := k.value.(type) {
 	case *commandValue:
 		words, closed := SplitCommand(text)
-		if !closed {
+		switch {
+		case !closed:
 			return bridge.Say("has a quote that does not end")
+		case len(words) == 1 && oneWord(words[0]):
+			return bridge.Say("is a single word as it is in quotes: leave them out")
 		}
 		p.Command = words
 		return bridge.Text{}

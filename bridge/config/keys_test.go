@@ -65,14 +65,46 @@ func TestTextOfEveryKey(t *testing.T) {
 		got := Default()
 		got.Handler = DefaultHandler(h.Kind)
 		got.Handlers, got.Rooms, got.Handler.Commands = want.Handlers, want.Rooms, h.Commands
-		for _, k := range Keys() {
-			if wrong := got.SetText(k.Name, want.Text(k.Name)); !wrong.IsZero() {
-				t.Errorf("%s: %s", k.Name, wrong)
+		for name, text := range want.Texts() {
+			if wrong := got.SetText(name, text); !wrong.IsZero() {
+				t.Errorf("%s: %s", name, wrong)
 			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
+	}
+}
+
+// Another kind of handler keeps what has an effect there, and the defaults of
+// the old kind do not become settings of the new one.
+func TestHandlerAsAnotherKind(t *testing.T) {
+	h := DefaultHandler(HTTP)
+	h.URL, h.OnError, h.AtOnce = "http://127.0.0.1:5678", "Sorry.", 7
+	for _, tt := range []struct {
+		kind string
+		want func(h *Handler)
+		lost bool
+	}{
+		{HTTP, func(h *Handler) { h.URL = "http://127.0.0.1:5678" }, false},
+		{Relay, func(h *Handler) { h.URL = "http://127.0.0.1:5678" }, false},
+		{LLM, func(*Handler) {}, true},
+	} {
+		want := DefaultHandler(tt.kind)
+		want.OnError, want.AtOnce = "Sorry.", 7
+		tt.want(&want)
+		got, lost := h.As(tt.kind)
+		if diff := cmp.Diff(want, got); diff != "" || lost != tt.lost {
+			t.Errorf("as %s, lost %t (-want +got):\n%s", tt.kind, lost, diff)
+		}
+	}
+	h = DefaultHandler(Commands)
+	if got, lost := h.As(LLM); lost || !cmp.Equal(got, DefaultHandler(LLM)) {
+		t.Errorf("the defaults became %+v, lost %t", got, lost)
+	}
+	h.Commands = []Command{{Name: "a", Reply: "b"}}
+	if got, lost := h.As(Exec); !lost || got.Commands != nil {
+		t.Errorf("commands became %+v, lost %t", got, lost)
 	}
 }
 

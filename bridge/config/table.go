@@ -53,7 +53,7 @@ func configRows() []row[Config] {
 			at: func(c *Config) any { return &c.Talk.ReplyAs }, normal: Bot,
 		},
 		{
-			Key: Key{Name: caFile, Help: bridge.Say("PEM file of a private CA or a self-signed certificate. A relative path starts in this folder.")},
+			Key: Key{Name: caFile, Help: bridge.Say("PEM file of a private CA or a self-signed certificate. A relative path starts in the folder of config.toml.")},
 			at:  func(c *Config) any { return &c.Talk.CAFile },
 		},
 		{
@@ -217,8 +217,8 @@ func handlerRows() []row[Handler] {
 		{
 			Key: Key{
 				Name: "system_prompt", Label: bridge.Say("Instructions"), Lines: 4,
-				Example: "You are Perch, a friendly bird in a family's chat. Answer briefly.",
-				Help:    bridge.Say("What the model is told before each conversation."), Kinds: []string{LLM},
+				Sample: bridge.Say("You are Perch, a friendly bird in a family's chat. Answer briefly."),
+				Help:   bridge.Say("What the model is told before each conversation."), Kinds: []string{LLM},
 			},
 			at: func(h *Handler) any { return &h.SystemPrompt },
 		},
@@ -285,13 +285,13 @@ func handlerRows() []row[Handler] {
 		},
 		{
 			Key: Key{
-				Name: "on_error", Label: bridge.Say("If it fails"), Example: "Sorry, that did not work.",
+				Name: "on_error", Label: bridge.Say("If it fails"), Sample: bridge.Say("Sorry, that did not work."),
 				Help: bridge.Say("What the conversation is told when there is no answer because of an error. Empty: nothing."),
 			},
 			at: func(h *Handler) any { return &h.OnError },
 		},
 		{
-			Key: Key{Name: "timeout", Label: bridge.Say("It may take"), Example: "1m", Help: bridge.Say("How long a message may take, such as 30s or 5m; after that it counts as failed. From 100ms to 24h.")},
+			Key: Key{Name: "timeout", Label: bridge.Say("It may take"), Example: "30s", Help: bridge.Say("How long a message may take, such as 30s or 5m; after that it counts as failed. From 100ms to 24h.")},
 			at:  func(h *Handler) any { return &h.Timeout }, normal: Duration(time.Minute),
 			normals: map[string]any{LLM: Duration(5 * time.Minute)}, check: checkTimeout,
 		},
@@ -318,7 +318,7 @@ func handlerRows() []row[Handler] {
 		{
 			Key: Key{
 				Name: "command", Required: true, Label: bridge.Say("Command"), Example: "python3 /home/alice/bot.py", Kinds: []string{Commands, Exec},
-				Help: bridge.Say("The program and its arguments: a full path, one that starts in this folder (./bot.py), or a name in PATH. No shell sees it. It reads the message as JSON and writes the answer."),
+				Help: bridge.Say("The program and its arguments: a full path, a path relative to the folder of config.toml (./bot.py), or a name in PATH. No shell is involved. The program reads the message as JSON and writes the answer."),
 			},
 			at: func(h *Handler) any { return &commandValue{h} }, check: checkCommand,
 		},

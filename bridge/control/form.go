@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
@@ -123,7 +124,7 @@ func (b *Bot) Occ(ctx context.Context, c config.Config, key bridge.Secret) ([]br
 	b.mu.Unlock()
 	tunnel := ""
 	if a != nil {
-		if facts := a.Facts(); facts.Config.Tunnel == c.Tunnel {
+		if facts := a.Facts(); reflect.DeepEqual(facts.Config.Tunnel, c.Tunnel) {
 			tunnel = facts.Tunnel.Address
 		}
 	}
