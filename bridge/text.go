@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"html"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -80,4 +82,20 @@ func sequence(s string) int {
 		n = 1
 	}
 	return n
+}
+
+var titlePattern = regexp.MustCompile(`(?i)<title[^>]*>([^<]*)<`)
+
+// PageTitle returns the title of a web page, shortened; empty if it has none.
+func PageTitle(page []byte) string {
+	const most = 100
+	found := titlePattern.FindSubmatch(page[:min(len(page), 64<<10)])
+	if found == nil {
+		return ""
+	}
+	words := strings.FieldsFunc(html.UnescapeString(strings.ToValidUTF8(string(found[1]), "")), func(r rune) bool {
+		return unicode.IsSpace(r) || !unicode.IsPrint(r)
+	})
+	title := []rune(strings.Join(words, " "))
+	return string(title[:min(len(title), most)])
 }

@@ -8,12 +8,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/htmlindex"
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 
 	"perch/bridge"
 	"perch/bridge/neterr"
@@ -63,8 +71,8 @@ func newEndpoint(address, name string, roots *x509.CertPool) (endpoint, error) {
 type response struct {
 	status int
 	header http.Header
-	body   []byte
-	err    error // why the body is not complete: an error of reading, or errTooLong
+	body   []byte // in UTF-8, if it is text
+	err    error  // why the body is not complete: an error of reading, or errTooLong
 }
 
 // errTooLong says that an answer has more bytes than are read.
@@ -99,7 +107,28 @@ func (e endpoint) post(ctx context.Context, header http.Header, body []byte, lim
 	if int64(len(a.body)) > limit {
 		a.body, a.err = a.body[:limit], errTooLong
 	}
+	a.body = inUTF8(resp.Header.Get("Content-Type"), a.body, a.err == nil)
 	return a, nil
+}
+
+// inUTF8 returns a body in UTF-8. How it is written says its byte order mark,
+// else the charset in its content type. What says nothing is UTF-8, or if it is
+// whole and cannot be that, Windows-1252, as browsers take it.
+func inUTF8(contentType string, body []byte, whole bool) []byte {
+	_, parameters, _ := mime.ParseMediaType(contentType)
+	written, err := htmlindex.Get(strings.Trim(parameters["charset"], "'"))
+	switch {
+	case err == nil:
+	case whole && !utf8.Valid(body):
+		written = charmap.Windows1252
+	default:
+		written = encoding.Nop
+	}
+	decoded, _, err := transform.Bytes(unicode.BOMOverride(written.NewDecoder()), body)
+	if err != nil { // no decoder of these says so
+		return body
+	}
+	return decoded
 }
 
 // mayFollow lets a redirection pass that keeps the request a POST of the same

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -34,8 +35,9 @@ const (
 //     or several of them, or just a string;
 //   - text/plain: the reply;
 //   - text/html or no type at all, which is what many servers say by themselves:
-//     as one of the above, unless it is a web page.
+//     as one of the above, unless it is a web page or PHP tells of an error.
 //
+// A list of one such object is taken as the object: n8n answers with its items.
 // Anything else is an error that says what came.
 type HTTP struct {
 	Name    string         // of the handler, as in [handlers.<name>]; empty: that in [handler]
@@ -123,7 +125,7 @@ func (h HTTP) refused(e endpoint, a response) error {
 		failure.Hint = bridge.Say("Store the token that it asks for, as a bearer token: perch secret set %[1]s. If it checks signatures, the secret for them: perch secret set %[2]s",
 			bridge.SecretOf(bridge.HandlerToken, h.Name), bridge.SecretOf(bridge.HandlerSecret, h.Name))
 	case bridge.CodeNotFound:
-		failure.Hint = bridge.Say("Correct url in %s. In n8n, activate the workflow, let its Webhook node take POST, and use the production URL, with /webhook/ in it.", e.table)
+		failure.Hint = bridge.Say("Correct url in %s. In n8n, publish the workflow (before version 2: activate it), let its Webhook node take POST, and use the production URL, with /webhook/ in it.", e.table)
 	default:
 	}
 	return failure
@@ -170,15 +172,15 @@ func repliesOf(contentType string, body []byte) ([]bridge.Reply, error) {
 	case mediaType == "text/plain":
 		return repliesOfText(string(body)), nil
 	case mediaType == "text/html", mediaType == "":
-		if fields := map[string]json.RawMessage(nil); json.Unmarshal(body, &fields) == nil {
+		_, err := objectOf(body)
+		switch _, many := errors.AsType[manyItems](err); {
+		case err == nil || many:
 			return repliesOfJSON(body)
-		}
-		if trimmed[0] != '<' {
+		case isPage(trimmed):
+			return nil, pageError(trimmed)
+		default:
 			return repliesOfText(string(body)), nil
 		}
-	}
-	if mediaType == "" {
-		mediaType = "text/html"
 	}
 	return nil, &bridge.Error{
 		Code:  bridge.CodeInvalid,
@@ -186,6 +188,37 @@ func repliesOf(contentType string, body []byte) ([]bridge.Reply, error) {
 		Hint:  howToAnswer(),
 		Cause: fmt.Errorf("%q", start(body)),
 	}
+}
+
+var (
+	// opening matches what a page has and a text with some tags has not.
+	opening = regexp.MustCompile(`(?i)^<h1\b|<(?:!doctype|html|head|body|title|meta|link|script|style|frameset|iframe|\?xml)\b`)
+	// phpMessage matches what PHP prints of an error where display_errors is on.
+	phpMessage = regexp.MustCompile(`(?ms)^(?:PHP |<br />\s*)?(?:<b>)?(?:Fatal error|Recoverable fatal error|Parse error|Warning|Notice|Deprecated)(?:</b>)?:\s.*? in (?:<b>)?(?:/|[A-Za-z]:[\\/]).*? on line (?:<b>)?\d`)
+)
+
+// isPage reports whether text that is called HTML is meant for a browser or a
+// developer, not for people in a room: a document, or what PHP prints of an
+// error. A text with tags in it, such as <b>hi</b>, is none.
+func isPage(text []byte) bool {
+	return text[0] == '<' && opening.Match(text) || phpMessage.Match(text)
+}
+
+func pageError(page []byte) error {
+	failure := &bridge.Error{
+		Code:  bridge.CodeInvalid,
+		Text:  bridge.Say("The web hook answered with a web page, which is no reply"),
+		Hint:  howToAnswer(),
+		Cause: fmt.Errorf("%q", start(page)),
+	}
+	switch title := bridge.PageTitle(page); {
+	case phpMessage.Match(page):
+		failure.Text = bridge.Say("The web hook answered with an error of PHP, which is no reply")
+		failure.Hint = bridge.Say("Mend it there, and set display_errors = off in php.ini, so that it stands in PHP's log alone.")
+	case title != "":
+		failure.Text = bridge.Say("The web hook answered with the web page %s, which is no reply", strconv.Quote(title))
+	}
+	return failure
 }
 
 // repliesOfText returns one reply, or none if the text is blank.
@@ -197,9 +230,42 @@ func repliesOfText(text string) []bridge.Reply {
 	return []bridge.Reply{{Text: text}}
 }
 
+// objectOf returns the fields of a JSON object, or of the one in a list, which
+// is how n8n answers with its items; nil for null and for an empty list.
+func objectOf(body []byte) (fields map[string]json.RawMessage, err error) {
+	if err := json.Unmarshal(body, &fields); err == nil {
+		return fields, nil
+	}
+	var items []map[string]json.RawMessage
+	if err := json.Unmarshal(body, &items); err != nil {
+		return nil, err
+	}
+	switch len(items) {
+	case 0:
+		return nil, nil
+	case 1:
+		return items[0], nil
+	default:
+		return nil, manyItems(len(items))
+	}
+}
+
+// manyItems is the error of a list of more than one object.
+type manyItems int
+
+func (n manyItems) Error() string { return "a list of " + strconv.Itoa(int(n)) }
+
 func repliesOfJSON(body []byte) ([]bridge.Reply, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(body, &fields); err != nil {
+	fields, err := objectOf(body)
+	if many, ok := errors.AsType[manyItems](err); ok {
+		return nil, &bridge.Error{
+			Code:  bridge.CodeInvalid,
+			Text:  bridge.Say("The web hook answered with a list of %s; one object is wanted", strconv.Itoa(int(many))),
+			Hint:  bridge.Say("In n8n, set Respond With to First Incoming Item, or Response Data to First Entry JSON. Several replies are %s", `{"replies": ["…", "…"]}`),
+			Cause: fmt.Errorf("%q", start(body)),
+		}
+	}
+	if err != nil {
 		if !json.Valid(body) {
 			return nil, &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("The web hook's answer is said to be JSON, and is not"), Hint: howToAnswer(), Cause: fmt.Errorf("%w in %q", err, start(body))}
 		}
@@ -209,7 +275,7 @@ func repliesOfJSON(body []byte) ([]bridge.Reply, error) {
 		}
 		return repliesOfText(text), nil
 	}
-	if fields == nil { // null
+	if fields == nil { // null, or no item
 		return nil, nil
 	}
 	reply, hasReply := fields["reply"]

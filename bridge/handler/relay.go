@@ -125,13 +125,17 @@ func (r *Relay) publishTaken(e endpoint, m bridge.Message, a response, took time
 	if r.down.CompareAndSwap(true, false) {
 		r.Sink.Publish(bridge.Event{Stage: bridge.StageHandler, Kind: bridge.EventHandlerNote, Title: bridge.Say("%s takes messages again", e.url.Host)})
 	}
-	r.Sink.Publish(bridge.Event{
+	event := bridge.Event{
 		Stage: bridge.StageHandler, Kind: bridge.EventMessagePassed,
 		Title: bridge.Say("%[1]s took the message (%[2]s)", e.url.Host, strconv.Itoa(a.status)),
 		Room:  m.Room, Actor: m.Author, MessageID: m.Key.ID,
 		Text:     start(a.body),
 		Duration: took,
-	})
+	}
+	if event.Text == "" {
+		event.Title = bridge.Say("%[1]s took the message (%[2]s); whether it answers, its own log says", e.url.Host, strconv.Itoa(a.status))
+	}
+	r.Sink.Publish(event)
 }
 
 // publishDown says that the other bot takes nothing, unless that is known.

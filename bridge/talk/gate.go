@@ -2,13 +2,10 @@ package talk
 
 import (
 	"bytes"
-	"html"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 
 	"perch/bridge"
 )
@@ -154,18 +151,5 @@ func (a answer) challenge(title string) (name string, ok bool) {
 		bytes.Contains(body, []byte("captcha"))
 }
 
-var titlePattern = regexp.MustCompile(`(?i)<title[^>]*>([^<]*)<`)
-
-// title returns the title of the page a, shortened; empty if it has none.
-func (a answer) title() string {
-	const most = 100
-	found := titlePattern.FindSubmatch(a.body[:min(len(a.body), 64<<10)])
-	if found == nil {
-		return ""
-	}
-	words := strings.FieldsFunc(html.UnescapeString(strings.ToValidUTF8(string(found[1]), "")), func(r rune) bool {
-		return unicode.IsSpace(r) || !unicode.IsPrint(r)
-	})
-	title := []rune(strings.Join(words, " "))
-	return string(title[:min(len(title), most)])
-}
+// title returns the title of the page a.
+func (a answer) title() string { return bridge.PageTitle(a.body) }
