@@ -42,7 +42,9 @@ func (p HandlerParts) Handler(name string, h config.Handler) (bridge.Handler, er
 	case config.Commands:
 		return handler.NewCommands(h, p.Status), nil
 	case config.Exec:
-		return p.exec(h, files), nil
+		return handler.Exec{ // if it is not there, that is said when it is asked: it may be put there meanwhile
+			Command: h.Command, Base: p.Home.ConfigDir, Dir: filepath.Join(p.Home.DataDir, "handler"), Temp: tempDir(p.Home.DataDir), Files: files,
+		}, nil
 	case config.HTTP:
 		return handler.HTTP{
 			Name: name, URL: h.URL, Token: p.Secret(bridge.SecretOf(bridge.HandlerToken, name)),
@@ -86,18 +88,6 @@ func (r revocable) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply
 		return nil, fmt.Errorf("%w: %w", bridge.ErrAgain, err)
 	}
 	return replies, err
-}
-
-// exec returns a program as a handler. If it is not there, that is said when it
-// is asked: it may be put there meanwhile.
-func (p HandlerParts) exec(h config.Handler, files handler.Fetcher) handler.Exec {
-	command := slices.Clone(h.Command)
-	if path, err := h.Program(p.Home.ConfigDir); err == nil {
-		command[0] = path
-	}
-	return handler.Exec{
-		Command: command, Dir: filepath.Join(p.Home.DataDir, "handler"), Temp: tempDir(p.Home.DataDir), Files: files,
-	}
 }
 
 // tempDir returns where handlers keep files for as long as they work on a

@@ -127,6 +127,12 @@ func actors(entries []string, at *reporter) (users []string) {
 	return users
 }
 
+func checkCAFile(c *Config, at *reporter) {
+	if !isPath(c.Talk.CAFile) {
+		at.fail(bridge.Say("has characters that cannot be typed, such as an end of line"), singleQuotes())
+	}
+}
+
 func checkListen(c *Config, at *reporter) {
 	c.Webhook.Listen = strings.TrimSpace(c.Webhook.Listen)
 	host, port, err := net.SplitHostPort(c.Webhook.Listen)

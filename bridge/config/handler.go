@@ -3,8 +3,6 @@ package config
 import (
 	"bytes"
 	"maps"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -234,8 +232,10 @@ func checkProgram(h *Handler, at *reporter) {
 	switch {
 	case len(h.Command) == 0 || h.Command[0] == "":
 		at.fail(bridge.Say("is required: a program and its arguments, such as %s", `["/home/alice/bot.py"]`), bridge.Text{})
-	case strings.HasPrefix(h.Command[0], "~"):
-		at.fail(bridge.Say("there is no shell that knows ~: write the whole path of the program"), bridge.Text{})
+	case !isPath(h.Command[0]) || slices.ContainsFunc(h.Command[1:], func(s string) bool { return windowsPath.MatchString(s) && !isPath(s) }):
+		at.fail(bridge.Say("has characters that cannot be typed, such as an end of line"), singleQuotes())
+	case filledByShell.MatchString(h.Command[0]):
+		at.fail(bridge.Say("there is no shell that fills in %s: write the whole path of the program", filledByShell.FindString(h.Command[0])), bridge.Text{})
 	case len(h.Command) == 1 && oneWord(h.Command[0]):
 		at.fail(bridge.Say("there is no shell that takes this apart: write each argument as a string of its own, such as %s", `["python3", "/home/alice/bot.py"]`), bridge.Text{})
 	case strings.Contains(strings.Join(h.Command, ""), "\x00"):
@@ -245,6 +245,15 @@ func checkProgram(h *Handler, at *reporter) {
 
 // oneWord reports whether a word is a whole line with the name of a program.
 func oneWord(word string) bool { return regexp.MustCompile(`^[^/\\\s]+\s`).MatchString(word) }
+
+var (
+	windowsPath   = regexp.MustCompile(`^[A-Za-z]:`)
+	filledByShell = regexp.MustCompile(`^~[^/\\]*|^\$\w+|^\$\{\w+\}|^%\w+%`)
+)
+
+// isPath reports whether s can be a path: what a backslash makes of the letter
+// after it, such as \n, is none.
+func isPath(s string) bool { return !strings.ContainsFunc(s, unicode.IsControl) }
 
 // SplitCommand returns the words of a line: white space separates them, but
 // not within "…" or '…'. There are no other signs, so that the paths of Windows
@@ -292,29 +301,6 @@ func JoinCommand(words []string) string {
 		}
 	}
 	return strings.Join(quoted, " ")
-}
-
-// Program returns the path of the program in Command, which a person can run. A
-// relative path with a slash in it counts from dir, the folder of config.toml;
-// a name alone is looked for in PATH.
-func (h Handler) Program(dir string) (string, error) {
-	program := ""
-	if len(h.Command) > 0 {
-		program = h.Command[0]
-	}
-	if !filepath.IsAbs(program) && strings.ContainsAny(program, "/"+string(filepath.Separator)) {
-		program = filepath.Join(dir, program)
-	}
-	path, err := exec.LookPath(program)
-	if err != nil {
-		return "", &bridge.Error{
-			Code:  bridge.CodeNotFound,
-			Text:  bridge.Say("there is no program %s that can be run", program),
-			Hint:  bridge.Say("write its whole path, and allow it to run: %s", "chmod +x "+shellWord(program)),
-			Cause: err,
-		}
-	}
-	return path, nil
 }
 
 func checkRoomTrigger(r *Room, at *reporter) {

@@ -394,8 +394,16 @@ func (r *reporter) syntax(data []byte, err error) {
 			p.Key = parse.LastKey
 			p.Text = bridge.Say("not valid TOML: %s", shorten(parse.Message))
 		}
+		if _, quoted, _ := strings.Cut(line, `"`); strings.Contains(quoted, `\`) {
+			p.Hint = singleQuotes()
+		}
 	}
 	r.errors = append(r.errors, p)
+}
+
+// singleQuotes says how to write a backslash, as in the paths of Windows.
+func singleQuotes() bridge.Text {
+	return bridge.Say("between double quotes a backslash begins a special character; write paths with backslashes between single quotes, such as %s", `'C:\Users\alice\bot.exe'`)
 }
 
 // err returns the errors as an *InvalidError in the order of their lines, or

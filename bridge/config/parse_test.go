@@ -173,6 +173,8 @@ c.toml:4: handlers.house.model: is required: the model's name, as the server has
 		{"handler of a room", head + "[handlers.b]\n[handlers.a]\n[rooms.abc]\nhandler = \"house\"\n", `c.toml:7: rooms.abc.handler: there is no handler by the name of "house"; there are: a, b`},
 		{"a room without a name to mention", head + "[handlers.a]\nnames = []\n[rooms.abc]\nhandler = \"a\"\ntrigger = \"mention\"\n", `c.toml:8: rooms.abc.trigger: its handler has no name to be mentioned by: set handlers.a.names`},
 		{"people of a room", head + "[rooms.abc]\nallowed_users = [\"bots/x\"]\n", `c.toml:5: rooms.abc.allowed_users: bots are never answered: "bots/x" cannot be allowed`},
+		{"a path that begins at home", head + "[handler]\nkind = \"exec\"\ncommand = [\"~bob/bin/x\"]\n", `c.toml:6: handler.command: there is no shell that fills in ~bob: write the whole path of the program`},
+		{"a path with a variable", head + "[handler]\nkind = \"exec\"\ncommand = [\"$HOME/bin/x\"]\n", `c.toml:6: handler.command: there is no shell that fills in $HOME: write the whole path of the program`},
 		{"no hostname", head + "[tunnel]\nmode = \"named\"\n", `c.toml:4: tunnel.hostname: is required with mode = "named": the public host name of the tunnel, such as "bot.example.com"`},
 		{"number wanted for a temperature", head + "[handler]\ntemperature = \"1\"\n", `c.toml:5: handler.temperature: must be a number, without quotes`},
 		{
@@ -200,6 +202,39 @@ c.toml:7: journal.keep: must be a whole number of days, hours or minutes, from 1
 				t.Error("a secret is in the error")
 			}
 		})
+	}
+}
+
+// Between double quotes, some backslashes are errors and some are characters.
+func TestParseTellsHowToWriteABackslash(t *testing.T) {
+	exec := "[handler]\nkind = \"exec\"\ncommand = "
+	for name, data := range map[string]string{
+		"an error":            head + exec + `["C:\Users\me\bot.exe"]`,
+		"another":             head + exec + `["C:\programs\bot.exe"]`,
+		"a line feed":         head + exec + `["C:\new\bot.exe"]`,
+		"a line feed later":   head + exec + `["D:\bin\new.exe"]`,
+		"an argument":         head + exec + `["python", "C:\new\bot.py"]`,
+		"of several lines":    head + exec + "[\n\t\"python\",\n\t\"C:\\Users\\me\\bot.py\",\n]",
+		"a certificate":       head + `ca_file = "C:\tls\new.pem"`,
+		"a certificate's end": head + `ca_file = "C:\tls\"`,
+		"beside a secret":     head + `# token` + "\n" + `ca_file = "C:\Users\token.pem"`,
+	} {
+		_, _, err := Parse("c.toml", []byte(data+"\n"))
+		if hint := bridge.HintOf(err).String(); !strings.Contains(hint, "single quotes") {
+			t.Errorf("%s: %v, hint %q", name, err, hint)
+		}
+	}
+	for name, data := range map[string]string{
+		"single quotes": head + exec + `['C:\Users\me\bot.exe', 'C:\new']`,
+		"an argument":   head + exec + `["printf", "hello\n"]`,
+	} {
+		if _, _, err := Parse("c.toml", []byte(data+"\n")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, _, err := Parse("c.toml", []byte(head+"reply_as = bot\n"))
+	if hint := bridge.HintOf(err).String(); hint != "" {
+		t.Errorf("without a backslash: hint %q", hint)
 	}
 }
 

@@ -47,7 +47,7 @@ func Load(path string) (c Config, warnings []Problem, err error) {
 		if _, ok := k.value.(*commandValue); !ok || k.handler.Kind != Exec {
 			continue
 		}
-		if _, err := k.handler.Program(filepath.Dir(path)); err != nil {
+		if _, err := FindProgram(k.handler.Command[0], filepath.Dir(path)); err != nil {
 			at.key = k.name()
 			at.warn(bridge.TextOf(err), bridge.HintOf(err))
 		}

@@ -54,7 +54,7 @@ func configRows() []row[Config] {
 		},
 		{
 			Key: Key{Name: caFile, Help: bridge.Say("PEM file of a private CA or a self-signed certificate. A relative path starts in the folder of config.toml.")},
-			at:  func(c *Config) any { return &c.Talk.CAFile },
+			at:  func(c *Config) any { return &c.Talk.CAFile }, check: checkCAFile,
 		},
 		{
 			Key: Key{

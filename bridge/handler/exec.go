@@ -18,6 +18,7 @@ import (
 	"unicode"
 
 	"perch/bridge"
+	"perch/bridge/config"
 )
 
 // Bounds of a program's output, in bytes.
@@ -50,7 +51,8 @@ const (
 // ended by the end of their output; nor, anywhere, one that took TMPDIR out of
 // its environment.
 type Exec struct {
-	Command []string // the program, by its full path or a name in PATH, and its arguments
+	Command []string // the program, as config.FindProgram takes it, and its arguments
+	Base    string   // the folder that a relative path of the program counts from
 	Dir     string   // its working folder; made if missing
 	Temp    string   // where folders for single messages are made and removed; see CleanTemp
 	Files   Fetcher  // gets the files that were shared; nil: the program gets their links
@@ -101,9 +103,6 @@ func (e Exec) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, err
 func (e Exec) Diagnose(context.Context) bridge.Result {
 	why := bridge.Say("It answers the messages.")
 	path, err := e.program()
-	if err == nil {
-		err = interpreter(path)
-	}
 	if err != nil {
 		return bridge.FailedBy(err, why)
 	}
@@ -119,72 +118,11 @@ func (e Exec) Diagnose(context.Context) bridge.Result {
 
 // program returns the path of the program.
 func (e Exec) program() (string, error) {
-	if len(e.Command) == 0 || e.Command[0] == "" {
-		return "", &bridge.Error{
-			Code: bridge.CodeInvalid,
-			Text: bridge.Say("No program is set"),
-			Hint: bridge.Say(`Set the program and its arguments: command = ["/full/path/to/program", "argument"]`),
-		}
+	name := ""
+	if len(e.Command) > 0 {
+		name = e.Command[0]
 	}
-	name := e.Command[0]
-	if filepath.Base(name) != name && !filepath.IsAbs(name) {
-		return "", &bridge.Error{
-			Code: bridge.CodeInvalid,
-			Text: bridge.Say("%s is not a full path", strconv.Quote(name)),
-			Hint: bridge.Say(`Write the whole path of the program, without ~: command = ["/full/path/to/program"]`),
-		}
-	}
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path, nil
-	}
-	problem := &bridge.Error{Code: bridge.CodeInvalid, Cause: err}
-	info, statErr := os.Stat(name)
-	switch {
-	case statErr == nil && info.IsDir() && filepath.IsAbs(name):
-		problem.Text = bridge.Say("%s is a folder, not a program", strconv.Quote(name))
-		problem.Hint = bridge.Say("Set command to the path of a program in it.")
-	case errors.Is(err, fs.ErrPermission):
-		problem.Code = bridge.CodeDenied
-		problem.Text = bridge.Say("%s may not be run", strconv.Quote(name))
-		problem.Hint = bridge.Say("Allow it: chmod +x %s", strconv.Quote(name))
-	case filepath.IsAbs(name):
-		problem.Code = bridge.CodeNotFound
-		problem.Text = bridge.Say("There is no program %s", strconv.Quote(name))
-		problem.Hint = bridge.Say("Check the path in command.")
-	default:
-		problem.Code = bridge.CodeNotFound
-		problem.Text = bridge.Say("There is no program %s in the folders of PATH", strconv.Quote(name))
-		problem.Hint = bridge.Say(`Install it, or write its whole path: command = ["/full/path/to/program"]`)
-	}
-	return "", problem
-}
-
-// interpreter returns an error if the program at path is a script for a
-// program that is not there. Windows does not read that line.
-func interpreter(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil // a program can be run that cannot be read
-	}
-	defer f.Close()
-	start, err := io.ReadAll(io.LimitReader(f, 256))
-	line, _, _ := bytes.Cut(start, []byte("\n"))
-	line, ok := bytes.CutPrefix(line, []byte("#!"))
-	if !ok || err != nil || filepath.Separator != '/' {
-		return nil
-	}
-	// "#!/bin/sh\r" asks for a program whose name ends in a carriage return.
-	name, _, _ := strings.Cut(strings.Trim(string(line), " \t"), " ")
-	if _, err = os.Stat(name); err == nil {
-		return nil
-	}
-	return &bridge.Error{
-		Code:  bridge.CodeInvalid,
-		Text:  bridge.Say("The first line of %[1]s names the program %[2]s, which is not there", strconv.Quote(path), strconv.Quote(name)),
-		Hint:  bridge.Say(`Correct the line, for example to #!/bin/sh. If its program ends in \r, save the file with the line ends of Unix.`),
-		Cause: err,
-	}
+	return config.FindProgram(name, e.Base)
 }
 
 // run runs the program at path and returns its reply.
@@ -264,6 +202,9 @@ func failed(ctx context.Context, path string, err error, stderr string) error {
 		e.Hint = bridge.Text{}
 	case exited && exit.Exited():
 		e.Text = bridge.Say("The program %[1]s failed with exit status %[2]s", strconv.Quote(path), strconv.Itoa(exit.ExitCode()))
+		if config.HasWindowsLineEnds(path) {
+			e.Hint = config.UnixLineEnds(path)
+		}
 	default:
 		e.Text = bridge.Say("The program %s crashed", strconv.Quote(path))
 	}
@@ -293,11 +234,6 @@ func (e *programError) Unwrap() error { return e.err }
 // notStarted returns what err means, for which the program at path, which is
 // there, does not run.
 func notStarted(path string, err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		if missing := interpreter(path); missing != nil {
-			return missing
-		}
-	}
 	e := &bridge.Error{
 		Code:  bridge.CodeUnavailable,
 		Text:  bridge.Say("The program %s cannot be started", strconv.Quote(path)),

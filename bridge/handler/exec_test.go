@@ -580,17 +580,23 @@ func TestExecProgram(t *testing.T) {
 	}{
 		{"none", nil, false, bridge.CodeInvalid, "No program is set", "command = [", ""},
 		{"an empty one", []string{""}, false, bridge.CodeInvalid, "No program is set", "command = [", ""},
-		{"a relative path", []string{filepath.Join(".", "x", "y")}, false, bridge.CodeInvalid, "is not a full path", "whole path", ""},
-		{"at home", []string{"~/bin/answer"}, false, bridge.CodeInvalid, `"~/bin/answer" is not a full path`, "without ~", ""},
-		{"a line for a shell", []string{self + " echo hello"}, false, bridge.CodeNotFound, "There is no program", "Check the path", ""},
+		{"a relative path", []string{"./x/y"}, false, bridge.CodeNotFound, "There is no program " + strconv.Quote(filepath.Join(dir, "x", "y")), "Check the path", ""},
+		{"a line for a shell", []string{self + " echo hello"}, false, bridge.CodeNotFound, "There is no program", "a string of its own", ""},
 		{"missing", []string{filepath.Join(dir, "missing")}, false, bridge.CodeNotFound, "There is no program", "Check the path", ""},
 		{"missing in PATH", []string{"no-such-program"}, false, bridge.CodeNotFound, `no program "no-such-program" in the folders of PATH`, "Install it", ""},
 		{"a folder", []string{dir}, false, bridge.CodeInvalid, "is a folder", "a program in it", ""},
 		{"not executable", []string{write("plain", "#!/bin/sh\n", 0o600)}, true, bridge.CodeDenied, "may not be run", "chmod +x", ""},
 		{"no program", []string{write("text", "hello\n", 0o700)}, true, bridge.CodeUnavailable, "cannot be started", "#!/bin/sh", bridge.StatusOK},
 		{"a zero byte", []string{"/bin/sh", "a\x00b"}, true, bridge.CodeUnavailable, "cannot be started", "", bridge.StatusOK},
-		{"missing language", []string{write("snake", "#!/no/such/python -u\nhello\n", 0o700)}, true, bridge.CodeInvalid, `names the program "/no/such/python"`, "Correct the line", ""},
-		{"line ends of Windows", []string{write("dos", "#!/bin/sh\r\necho hello\r\n", 0o700)}, true, bridge.CodeInvalid, `names the program "/bin/sh\r"`, "line ends of Unix", ""},
+		{"missing language", []string{write("snake", "#!/no/such/python -u\nhello\n", 0o700)}, true, bridge.CodeInvalid, `names the program "/no/such/python"`, "Install it, or correct the line", ""},
+		{"missing language in PATH", []string{write("env", "#!/usr/bin/env no-such-language\n", 0o700)}, true, bridge.CodeInvalid, `names the program "no-such-language"`, "Install it", ""},
+		{"the same with arguments", []string{write("envS", "#!/usr/bin/env -S no-such-language -u\n", 0o700)}, true, bridge.CodeInvalid, `names the program "no-such-language"`, "Install it", ""},
+		{"a language without its path", []string{write("bare", "#!sh\n", 0o700)}, true, bridge.CodeInvalid, `names the program "sh"`, "correct the line", ""},
+		{"a language that may not be run", []string{write("plainly", "#!"+filepath.Join(dir, "plain")+"\n", 0o700)}, true, bridge.CodeInvalid, "plain\", which may not be run", "Correct the line", ""},
+		{"line ends of Windows", []string{write("dos", "#!/bin/sh\r\necho hello\r\n", 0o700)}, true, bridge.CodeInvalid, `has the line ends of Windows`, "line ends of Unix", ""},
+		{"line ends of Windows, in PATH", []string{write("dosenv", "#!/usr/bin/env sh\r\necho hello\r\n", 0o700)}, true, bridge.CodeInvalid, `has the line ends of Windows`, "line ends of Unix", ""},
+		{"line ends of Windows, with arguments", []string{write("dose", "#!/bin/sh -e\r\necho hello\r\n", 0o700)}, true, bridge.CodeInternal, "failed with exit status", "line ends of Unix", bridge.StatusOK},
+		{"a byte order mark", []string{write("bom", "\ufeff#!/bin/sh\necho hello\n", 0o700)}, true, bridge.CodeInvalid, "byte order mark", "without", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -598,7 +604,7 @@ func TestExecProgram(t *testing.T) {
 				t.Skip("Windows decides by the name")
 			}
 			e := newExec(t)
-			e.Command = tt.command
+			e.Command, e.Base = tt.command, dir
 			_, err := answerOf(t.Context(), t, e, hello())
 			inHint := tt.hint
 			if inHint == "" {
