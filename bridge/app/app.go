@@ -172,6 +172,7 @@ func (a *App) Run(ctx context.Context) error {
 	// Three circles, stopped from the outside in: what brings work, what does
 	// it, and what writes down how it went.
 	stopRecording := a.record(ctx)
+	a.warnOfZone()
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	workers := a.supervisor("workers")
 	workers.Add(service{"worker", a.worker().Run})

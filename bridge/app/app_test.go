@@ -660,7 +660,7 @@ func TestSend(t *testing.T) {
 				w.stop()
 			}
 			text := fmt.Sprintf("sent while running=%v", running)
-			check(t, app.Send(t.Context(), w.options(&eventlog.Bus{}), w.room, text))
+			check(t, app.Send(t.Context(), w.options(&eventlog.Bus{}), w.room, "\x1b]0;title\a\x1b[31m"+text+"\x1b[0m"))
 			if got := w.texts("bots"); got[len(got)-1] != text {
 				t.Errorf("in the room stands %q", got)
 			}

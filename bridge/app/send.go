@@ -48,7 +48,7 @@ func Send(ctx context.Context, o Options, room, text string) error {
 // post puts a text into the outbox and waits until somebody has posted it.
 func post(ctx context.Context, j *journal.Journal, token, text string, maxLength int64) error {
 	var replies []bridge.Reply
-	for _, part := range talk.Split(text, int(maxLength)) {
+	for _, part := range talk.Split(bridge.CleanText(text), int(maxLength)) {
 		replies = append(replies, bridge.Reply{Ref: pipeline.NewRef(), Room: bridge.Room{Token: token}, Text: part})
 	}
 	if len(replies) == 0 {

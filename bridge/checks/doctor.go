@@ -397,7 +397,12 @@ func (s *session) capabilities(ctx context.Context) bridge.Result {
 }
 
 func (s *session) clock(ctx context.Context) bridge.Result {
-	return s.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.Clock(ctx) })
+	r := s.onServer(ctx, func(d talk.Doctor) bridge.Result { return d.Clock(ctx) })
+	if zone := app.UnknownZone(s.Getenv); zone != "" && r.Status == bridge.StatusOK {
+		return bridge.Warned(bridge.Say("there is no time zone %s, as the variable TZ says", zone),
+			bridge.Say("Times in the log, and those that commands and programs tell, are in UTC."), app.WhichZone())
+	}
+	return r
 }
 
 func (s *session) probe(ctx context.Context) webhook.Probe {

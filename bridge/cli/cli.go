@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // a container of this one file has no other
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"

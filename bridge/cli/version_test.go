@@ -1,9 +1,20 @@
 package cli
 
 import (
+	"os/exec"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"testing"
 )
+
+// Where the system has none, as in a container of one file, this is all there is.
+func TestTimeZonesAreInTheProgram(t *testing.T) {
+	packages, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags", "headless", "perch").Output()
+	if err != nil || !slices.Contains(strings.Fields(string(packages)), "time/tzdata") {
+		t.Errorf("no time zones: %v", err)
+	}
+}
 
 func TestVersionOf(t *testing.T) {
 	for _, c := range []struct{ linked, built, want string }{
