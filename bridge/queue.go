@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -52,18 +53,24 @@ type OutboxItem struct {
 	Unclear  int // of those, how many ended without an answer, or with the process: it may stand in the room
 }
 
+// ErrNotNow says that nothing may be sent at the moment.
+var ErrNotNow = errors.New("nothing may be sent now")
+
 // Outbox is the durable queue between the handlers and Talk. Replies to one
 // room are handed out one at a time, in order.
 type Outbox interface {
 	// Enqueue stores replies that answer no message, and returns their ids.
 	Enqueue(ctx context.Context, replies []Reply) ([]int64, error)
 	// Due waits for a reply whose time has come. It is the caller's until Sent,
-	// Retry, GiveUp or Hold, or the end of the process. After a start, a Hold or
-	// Resume, there is one at a time until one is Sent, so that a wrong secret is
-	// shown to the server once and not many times.
+	// Retry, GiveUp or Hold, or the end of the process. There is one at a time
+	// until one is Sent that began after the last start, Hold or Resume, and
+	// again when that was a while ago, so that a wrong secret is shown to the
+	// server once and not many times.
 	Due(ctx context.Context) (OutboxItem, error)
 	// Begin records, before the request is made, that an attempt begins. If the
-	// process ends before one of the calls below, the attempt was unclear.
+	// process ends before one of the calls below, the attempt was unclear. After
+	// an error nothing is to be sent, and the reply is not the caller's any more;
+	// the error is ErrNotNow if that became so since Due.
 	Begin(ctx context.Context, id int64) error
 	// Sent records that the reply stands in the room as messageID (which can be
 	// empty). A message in the inbox with that id is our own and not handled.

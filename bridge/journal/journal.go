@@ -51,9 +51,10 @@ type Journal struct {
 	echoes    atomic.Bool
 
 	mu        sync.Mutex
-	finishing map[int64]int  // messages that are handled, which is not on disk yet
-	queued    map[int64]bool // replies that stand in the outbox lanes
-	resumed   string         // when Resume was last called, by any process
+	finishing map[int64]int    // messages that are handled, which is not on disk yet
+	queued    map[int64]bool   // replies that stand in the outbox lanes
+	posted    map[int64]string // replies that were sent, which is not on disk yet, and their message ids
+	resumed   string           // when Resume was last called, by any process
 	holdTimer *time.Timer
 }
 
@@ -80,10 +81,11 @@ func Open(ctx context.Context, path string, o Options) (*Journal, error) {
 	}
 	j := &Journal{
 		path: path, sink: o.Sink, now: o.Now, guest: o.Guest,
-		finishing: make(map[int64]int),
-		inbox:     newLanes[*bridge.Message](), outbox: newLanes[struct{}](),
+		finishing: make(map[int64]int), posted: make(map[int64]string),
+		inbox: newLanes[*bridge.Message](), outbox: newLanes[struct{}](),
 	}
 	j.storeText.Store(true)
+	j.outbox.trustFor = trustFor
 
 	if _, err := os.Stat(path); o.Guest && errors.Is(err, fs.ErrNotExist) {
 		return nil, &bridge.Error{
@@ -224,7 +226,7 @@ func (j *Journal) Watch(ctx context.Context) error {
 // the writer runs, or by it.
 func (j *Journal) load(ctx context.Context, db *database) error {
 	j.mu.Lock()
-	j.queued = make(map[int64]bool)
+	j.queued, j.posted = make(map[int64]bool), make(map[int64]string)
 	j.mu.Unlock()
 	j.servers, j.rooms = make(map[string]int64), make(map[string]string)
 	if err := j.loadSeen(ctx, db); err != nil {
@@ -242,7 +244,7 @@ func (j *Journal) load(ctx context.Context, db *database) error {
 		WHERE state = 0 AND sending = 1`, arrival.Milliseconds()); err != nil {
 		return err
 	}
-	j.outbox.restrict(1)
+	j.outbox.distrust()
 	if err := j.loadHold(ctx, db); err != nil {
 		return err
 	}
@@ -287,7 +289,7 @@ func (j *Journal) catchUp(ctx context.Context, db *database) error {
 	resumed, err := db.getMeta(ctx, "resumed")
 	if err == nil && resumed != j.resumed {
 		j.resumed = resumed
-		j.outbox.restrict(1)
+		j.outbox.distrust()
 		j.outbox.resume(true)
 	}
 	return err

@@ -106,6 +106,13 @@ func due(t *testing.T, j *Journal) bridge.OutboxItem {
 	return item
 }
 
+// sent sends a reply that is due.
+func sent(t *testing.T, j *Journal, id int64, messageID string) {
+	t.Helper()
+	check(t, j.Begin(t.Context(), id))
+	check(t, j.Sent(t.Context(), id, messageID))
+}
+
 func finish(t *testing.T, j *Journal, id int64, replies ...bridge.Reply) {
 	t.Helper()
 	if err := j.Finish(t.Context(), id, replies, nil); err != nil {
@@ -445,7 +452,7 @@ func TestFinishStoresRepliesInOrder(t *testing.T) {
 		t.Fatalf("due: %+v, want one, not unclear", first)
 	}
 	nothingDue(t, j, "none was sent yet: one at a time")
-	check(t, j.Sent(t.Context(), first.ID, ""))
+	sent(t, j, first.ID, "")
 	second, third := due(t, j), due(t, j)
 	for _, item := range []bridge.OutboxItem{second, third} {
 		if item.Reply.Text == "two" {
@@ -498,7 +505,7 @@ func TestRetryWaitsAndCounts(t *testing.T) {
 func TestHoldOutlivesTheProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
 	j := open(t, path, Options{})
-	_, err := j.Enqueue(t.Context(), []bridge.Reply{reply("a", "one"), reply("b", "two")})
+	_, err := j.Enqueue(t.Context(), []bridge.Reply{reply("a", "one"), reply("b", "two"), reply("c", "three")})
 	check(t, err)
 	check(t, j.Hold(t.Context(), due(t, j).ID, time.Time{}, errors.New("401")))
 	nothingDue(t, j, "the outbox is held")
@@ -513,15 +520,21 @@ func TestHoldOutlivesTheProcess(t *testing.T) {
 	check(t, j.Resume(t.Context()))
 	first := due(t, j)
 	nothingDue(t, j, "none was sent since the hold: one at a time")
+	check(t, j.Begin(t.Context(), first.ID))
+	check(t, j.Retry(t.Context(), first.ID, time.Now(), true, errors.New("no answer")))
+	first = due(t, j)
 	check(t, j.Sent(t.Context(), first.ID, "5"))
-	due(t, j)
+	if again := due(t, j); again.Reply.Text != "three" {
+		t.Errorf("then due: %+v", again)
+	}
+	nothingDue(t, j, "the first stood there already, and nothing was sent: one at a time")
 }
 
 func TestTimedHoldEnds(t *testing.T) {
 	j := opened(t)
 	_, err := j.Enqueue(t.Context(), []bridge.Reply{reply("a", "one"), reply("b", "two"), reply("c", "three")})
 	check(t, err)
-	check(t, j.Sent(t.Context(), due(t, j).ID, "5")) // now several may go at once
+	sent(t, j, due(t, j).ID, "5") // now several may go at once
 	check(t, j.Hold(t.Context(), due(t, j).ID, time.Now().Add(30*time.Millisecond), errors.New("429")))
 	due(t, j) // waits for the end of the hold
 	nothingDue(t, j, "none was sent since the hold: one at a time")

@@ -16,8 +16,11 @@ type lanes[T any] struct {
 	ready  []*lane[T]
 	wake   chan struct{} // one token: somebody waiting should look
 	paused bool
-	limit  int // of items claimed at once; 0: none
 	size   int // items queued, claimed ones included
+
+	trustFor time.Duration // how long trust lasts; 0: it is not needed
+	trusted  time.Time     // when it was last earned; zero: not since distrust
+	round    int           // how often distrust was called
 }
 
 type lane[T any] struct {
@@ -26,6 +29,8 @@ type lane[T any] struct {
 	claimed   bool // the head is somebody's
 	blocked   bool
 	listed    bool // stands in ready
+	begun     bool // the head is used
+	round     int  // when that began
 	notBefore time.Time
 	timer     *time.Timer
 }
@@ -74,7 +79,7 @@ func (l *lanes[T]) next(ctx context.Context) (room string, id int64, value T, er
 func (l *lanes[T]) claim() (room string, id int64, value T, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.ready) > 0 && !l.paused && (l.limit == 0 || len(l.owner) < l.limit) {
+	for len(l.ready) > 0 && !l.paused && (len(l.owner) == 0 || l.trusting()) {
 		ln := l.ready[0]
 		l.ready = l.ready[1:]
 		ln.listed = false
@@ -92,6 +97,49 @@ func (l *lanes[T]) claim() (room string, id int64, value T, ok bool) {
 	return "", 0, value, false
 }
 
+// begin notes that a claimed item is used. It reports false if it may not be:
+// in a pause, or where there is no trust and another one is.
+func (l *lanes[T]) begin(id int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ln := l.owner[id]
+	if ln == nil || l.paused {
+		return false
+	}
+	if !l.trusting() {
+		for _, other := range l.owner {
+			if other.begun && other != ln {
+				return false
+			}
+		}
+	}
+	ln.begun, ln.round = true, l.round
+	return true
+}
+
+// trust says that the use of a claimed item shows that others can be used. It
+// does not if distrust was called since that began.
+func (l *lanes[T]) trust(id int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if ln := l.owner[id]; ln != nil && ln.begun && ln.round == l.round {
+		l.trusted = time.Now()
+		l.signal()
+	}
+}
+
+// distrust lets one item at a time be claimed, until trust.
+func (l *lanes[T]) distrust() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.round++
+	l.trusted = time.Time{}
+}
+
+func (l *lanes[T]) trusting() bool {
+	return l.trustFor == 0 || !l.trusted.IsZero() && time.Since(l.trusted) < l.trustFor
+}
+
 // done removes a claimed item and returns its room.
 func (l *lanes[T]) done(id int64) (room string, ok bool) {
 	l.mu.Lock()
@@ -102,7 +150,7 @@ func (l *lanes[T]) done(id int64) (room string, ok bool) {
 	}
 	l.size--
 	delete(l.owner, id)
-	ln.claimed = false
+	ln.claimed, ln.begun = false, false
 	ln.queue[0] = item[T]{}
 	ln.queue = ln.queue[1:]
 	ln.notBefore = time.Time{}
@@ -121,7 +169,7 @@ func (l *lanes[T]) giveBack(id int64, value T, notBefore time.Time) {
 		return
 	}
 	delete(l.owner, id)
-	ln.claimed = false
+	ln.claimed, ln.begun = false, false
 	ln.queue[0].value = value
 	ln.notBefore = notBefore
 	l.settle(ln)
@@ -150,14 +198,6 @@ func (l *lanes[T]) unblockAll() {
 		ln.blocked = false
 		l.settle(ln)
 	}
-}
-
-// restrict bounds how many items may be claimed at once; 0 lifts the bound.
-func (l *lanes[T]) restrict(limit int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.limit = limit
-	l.signal()
 }
 
 // pause stops every room until resume.

@@ -26,6 +26,10 @@ const (
 	maxHold = time.Hour
 )
 
+// trustFor is how long the server is taken to have our secret after it took a
+// reply. It is short, so that one request alone finds out that it has another.
+const trustFor = 10 * time.Second
+
 var _ bridge.Outbox = (*Journal)(nil)
 
 // Enqueue implements bridge.Outbox.
@@ -109,6 +113,12 @@ func (j *Journal) Due(ctx context.Context) (bridge.OutboxItem, error) {
 		if err != nil {
 			return bridge.OutboxItem{}, err
 		}
+		if messageID, ok := j.isPosted(id); ok {
+			if err := j.Sent(ctx, id, messageID); err != nil {
+				return bridge.OutboxItem{}, err
+			}
+			continue
+		}
 		item, err := j.reply(ctx, id)
 		var unreadable *unreadableError
 		switch {
@@ -135,7 +145,7 @@ func (j *Journal) Due(ctx context.Context) (bridge.OutboxItem, error) {
 func (j *Journal) reply(ctx context.Context, id int64) (item bridge.OutboxItem, err error) {
 	var body []byte
 	var queued int64
-	row := j.writer.current().readers.QueryRowContext(ctx, "SELECT queued, attempts, unclear, reply FROM outbox WHERE id = ? AND state = 0", id)
+	row := j.writer.current().readers.QueryRowContext(ctx, "SELECT queued, attempts, unclear + sending, reply FROM outbox WHERE id = ? AND state = 0", id)
 	if err := row.Scan(&queued, &item.Attempts, &item.Unclear, &body); err != nil {
 		return item, err
 	}
@@ -153,10 +163,19 @@ func (j *Journal) reply(ctx context.Context, id int64) (item bridge.OutboxItem, 
 
 // Begin implements bridge.Outbox.
 func (j *Journal) Begin(ctx context.Context, id int64) error {
-	return j.explain(j.writer.do(ctx, func(ctx context.Context, db *database) error {
-		_, _, err := db.exec(ctx, "UPDATE outbox SET sending = 1, attempts = attempts + 1, tried = ? WHERE id = ?", millis(j.now()), id)
+	if !j.outbox.begin(id) {
+		j.outbox.giveBack(id, struct{}{}, time.Time{})
+		return bridge.ErrNotNow
+	}
+	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
+		// What began before and has no end is not known to have failed.
+		_, _, err := db.exec(ctx, "UPDATE outbox SET unclear = unclear + sending, sending = 1, attempts = attempts + 1, tried = ? WHERE id = ?", millis(j.now()), id)
 		return err
-	}))
+	})
+	if err != nil {
+		j.outbox.giveBack(id, struct{}{}, time.Now().Add(time.Second))
+	}
+	return j.explain(err)
 }
 
 // textlessReply is what is left of a reply without what was written.
@@ -164,6 +183,7 @@ const textlessReply = `CAST(json_remove(reply, '$.text') AS BLOB)`
 
 // Sent implements bridge.Outbox.
 func (j *Journal) Sent(ctx context.Context, id int64, messageID string) error {
+	j.outbox.trust(id)
 	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
 		query := "UPDATE outbox SET state = ?, ended = ?, message = NULLIF(?, ''), sending = 0, failure = NULL"
 		if !j.storeText.Load() {
@@ -179,10 +199,21 @@ func (j *Journal) Sent(ctx context.Context, id int64, messageID string) error {
 		_, _, err := db.exec(ctx, "UPDATE inbox SET state = ? WHERE room = ? AND message = ? AND state IN (0, 1, 4)", messageOwn, room, messageID)
 		return err
 	})
-	if err == nil {
-		j.outbox.restrict(0)
+	j.mu.Lock()
+	if delete(j.posted, id); err != nil {
+		j.posted[id] = messageID // it is written down later, and not sent again
 	}
+	j.mu.Unlock()
 	return j.settle(id, err)
+}
+
+// isPosted reports whether a reply was sent, as messageID, which could not be
+// written down.
+func (j *Journal) isPosted(id int64) (messageID string, ok bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	messageID, ok = j.posted[id]
+	return messageID, ok
 }
 
 // GiveUp implements bridge.Outbox.
@@ -221,7 +252,7 @@ func (j *Journal) Retry(ctx context.Context, id int64, at time.Time, unclear boo
 // Hold implements bridge.Outbox.
 func (j *Journal) Hold(ctx context.Context, id int64, until time.Time, cause error) error {
 	j.outbox.pause()
-	j.outbox.restrict(1)
+	j.outbox.distrust()
 	err := j.postpone(ctx, id, j.now(), false, cause, func(ctx context.Context, db *database) error {
 		return db.setMeta(ctx, "hold", strconv.FormatInt(holdMillis(until), 10))
 	})
@@ -269,7 +300,7 @@ func (j *Journal) Resume(ctx context.Context) error {
 	if err != nil {
 		return j.explain(err)
 	}
-	j.outbox.restrict(1)
+	j.outbox.distrust()
 	j.outbox.resume(true)
 	return nil
 }

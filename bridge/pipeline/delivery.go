@@ -90,6 +90,9 @@ func (d *Delivery) deliver(ctx context.Context, item bridge.OutboxItem) error {
 
 	started := time.Now()
 	messageID, err := d.send(sctx, item)
+	if errors.Is(err, bridge.ErrNotNow) {
+		return nil
+	}
 	if failed, ok := errors.AsType[*outboxError](err); ok {
 		return failed.error
 	}
@@ -163,9 +166,8 @@ func (d *Delivery) hopeless(item bridge.OutboxItem, code bridge.Code, now time.T
 
 // send sends a reply, unless it stands in the room already.
 func (d *Delivery) send(ctx context.Context, item bridge.OutboxItem) (messageID string, err error) {
-	talk := d.Servers.Talk()
 	if item.Unclear > 0 && item.Reply.Text != "" {
-		id, found, err := talk.FindByRef(ctx, item.Reply.Room.Token, item.Reply.Ref)
+		id, found, err := d.Servers.Talk().FindByRef(ctx, item.Reply.Room.Token, item.Reply.Ref)
 		switch {
 		case err == nil && found:
 			return id, nil
@@ -187,7 +189,7 @@ func (d *Delivery) send(ctx context.Context, item bridge.OutboxItem) (messageID 
 	if err := d.Outbox.Begin(context.WithoutCancel(ctx), item.ID); err != nil {
 		return "", &outboxError{err}
 	}
-	return talk.Send(ctx, item.Reply)
+	return d.Servers.Talk().Send(ctx, item.Reply) // with the secret that is in force since Begin
 }
 
 // throttle returns how long to send nothing after a 429.

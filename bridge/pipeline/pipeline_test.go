@@ -638,6 +638,76 @@ func TestRefusedSignatureStopsEverything(t *testing.T) {
 	}
 }
 
+// attempts is a server whose requests are answered by the test.
+type attempts struct{ began chan chan error }
+
+func (a attempts) Talk() pipeline.Talk { return a }
+
+func (a attempts) Send(ctx context.Context, _ bridge.Reply) (string, error) {
+	answer := make(chan error, 1)
+	a.began <- answer
+	select {
+	case err := <-answer:
+		return "", err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+func (a attempts) FindByRef(context.Context, string, string) (string, bool, error) {
+	return "", false, failure(bridge.CodeUnauthorized)
+}
+
+// After a 401 there is one attempt at a time, although others that were under
+// way at that moment went well.
+func TestOneAttemptAtATimeUntilTheSecretIsProven(t *testing.T) {
+	f := newFixture(t)
+	s := attempts{make(chan chan error, 8)}
+	f.enqueue(t, "a", "b", "c", "d", "e", "f", "g", "h")
+	running(t, (&pipeline.Delivery{Outbox: f.Journal, Servers: s, Parallel: 4, Sink: f.bus}).Run)
+	next := func() chan error {
+		t.Helper()
+		select {
+		case answer := <-s.began:
+			return answer
+		case <-time.After(testenv.Patience):
+			t.Fatal("no attempt began")
+			return nil
+		}
+	}
+	alone := func() chan error {
+		t.Helper()
+		answer := next()
+		select {
+		case second := <-s.began:
+			second <- nil
+			t.Fatal("a second attempt began before the first had an answer")
+		case <-time.After(100 * time.Millisecond):
+		}
+		return answer
+	}
+	alone() <- nil
+	first, second, third, fourth := next(), next(), next(), next()
+	first <- failure(bridge.CodeUnauthorized)
+	f.await(t, titled("was refused (401)"))
+	second <- nil
+	f.await(t, titled("Reply sent"))
+	if err := f.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	third <- nil
+	fourth <- nil
+	alone() <- failure(bridge.CodeUnauthorized)
+	f.await(t, titled("was refused (401)"))
+	if err := f.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	alone() <- nil
+	for range 3 {
+		next() <- nil
+	}
+}
+
 func TestThrottled(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
