@@ -366,6 +366,7 @@ func (f *form) check(checkSecret func(name string, s bridge.Secret) error) check
 		}
 	}
 	switch f.values.reach {
+	case reachTunnel, reachSelf:
 	case reachProxy:
 		if c.Webhook.PublicURL == "" {
 			r.errors[publicKey] = required(f.setting(publicKey))

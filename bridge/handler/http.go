@@ -173,7 +173,7 @@ func repliesOf(contentType string, body []byte) ([]bridge.Reply, error) {
 		return repliesOfText(string(body)), nil
 	case mediaType == "text/html", mediaType == "":
 		_, err := objectOf(body)
-		switch _, many := errors.AsType[manyItems](err); {
+		switch _, many := errors.AsType[manyItemsError](err); {
 		case err == nil || many:
 			return repliesOfJSON(body)
 		case isPage(trimmed):
@@ -246,18 +246,18 @@ func objectOf(body []byte) (fields map[string]json.RawMessage, err error) {
 	case 1:
 		return items[0], nil
 	default:
-		return nil, manyItems(len(items))
+		return nil, manyItemsError(len(items))
 	}
 }
 
-// manyItems is the error of a list of more than one object.
-type manyItems int
+// manyItemsError is the error of a list of more than one object.
+type manyItemsError int
 
-func (n manyItems) Error() string { return "a list of " + strconv.Itoa(int(n)) }
+func (n manyItemsError) Error() string { return "a list of " + strconv.Itoa(int(n)) }
 
 func repliesOfJSON(body []byte) ([]bridge.Reply, error) {
 	fields, err := objectOf(body)
-	if many, ok := errors.AsType[manyItems](err); ok {
+	if many, ok := errors.AsType[manyItemsError](err); ok {
 		return nil, &bridge.Error{
 			Code:  bridge.CodeInvalid,
 			Text:  bridge.Say("The web hook answered with a list of %s; one object is wanted", strconv.Itoa(int(many))),
