@@ -276,7 +276,7 @@ func TestFormErrors(t *testing.T) {
 		"no program":         {func(f *form) { f.takeKind(config.Exec) }, "handler.command", "is required, such as python3 /home/alice/bot.py"},
 		"open quote":         {func(f *form) { f.takeKind(config.Exec); f.set(commandKey, `bot "a`) }, "handler.command", "has a quote that does not end"},
 		"quoted line":        {func(f *form) { f.takeKind(config.Exec); f.set(commandKey, `"python3 bot.py"`) }, "handler.command", "is a single word as it is in quotes: leave them out"},
-		"home":               {func(f *form) { f.takeKind(config.Exec); f.set(commandKey, "~/bot.py") }, "handler.command", "there is no shell that knows ~"},
+		"home":               {func(f *form) { f.takeKind(config.Exec); f.set(commandKey, "~/bot.py") }, "handler.command", "there is no shell that fills in ~"},
 		"no address of hook": {func(f *form) { f.takeKind(config.HTTP) }, "handler.url", "is required"},
 		"no address of bot":  {func(f *form) { f.takeKind(config.Relay); f.set("handler.url", "x") }, "handler.url", "must be an http or https address"},
 		"no model server":    {func(f *form) { f.takeKind(config.LLM) }, "handler.base_url", "is required"},
