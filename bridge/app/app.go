@@ -80,7 +80,8 @@ type App struct {
 	instance string // tells this process from any other
 	mark     string // tells the tunnel's requests from all others
 
-	notes notes
+	storing atomic.Pointer[error] // why the latest message could not be stored; nil: it was
+	notes   notes
 }
 
 // Open takes the home and the port for this process, and reads the
@@ -478,11 +479,7 @@ func takeHome(home config.Home) (*flock.Flock, error) {
 		}
 	}
 	if !ok {
-		return nil, &bridge.Error{
-			Code: bridge.CodeConflict,
-			Text: bridge.Say("Perch is already running with the folder %s", home.DataDir),
-			Hint: bridge.Say("Stop the other one, or give this one a folder of its own: PERCH_HOME=/path perch run. What the other one does: perch log --follow"),
-		}
+		return nil, home.Taken()
 	}
 	return lock, nil
 }
