@@ -80,8 +80,7 @@ type App struct {
 	instance string // tells this process from any other
 	mark     string // tells the tunnel's requests from all others
 
-	storing atomic.Pointer[error] // why the latest message could not be stored; nil: it was
-	notes   notes
+	notes notes
 }
 
 // Open takes the home and the port for this process, and reads the

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,25 +45,52 @@ func process(t *testing.T, home config.Home) *exec.Cmd {
 // until it says so.
 func processUntil(t *testing.T, home config.Home, token, ready string) *exec.Cmd {
 	t.Helper()
+	cmd, _ := processSaying(t, home, token, ready)
+	return cmd
+}
+
+// processSaying is processUntil. After the process has ended, said returns what
+// it printed.
+func processSaying(t *testing.T, home config.Home, token, ready string) (cmd *exec.Cmd, said func() string) {
+	t.Helper()
 	self, err := os.Executable()
 	check(t, err)
-	cmd := exec.CommandContext(t.Context(), self, "run")
+	cmd = exec.CommandContext(t.Context(), self, "run")
 	cmd.Env = append(os.Environ(), asPerch+"=1", "PERCH_HOME="+home.ConfigDir, "PERCH_WEBHOOK_SECRET="+key, "PERCH_APP_TOKEN="+token, "DBUS_SESSION_BUS_ADDRESS=")
-	var said strings.Builder
-	cmd.Stderr = &said
-	out, err := cmd.StdoutPipe()
+	var failed, printed strings.Builder
+	cmd.Stderr = &failed
+	out, theirs, err := os.Pipe()
 	check(t, err)
+	cmd.Stdout = theirs
 	check(t, cmd.Start())
+	check(t, theirs.Close())
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if strings.Contains(lines.Text(), ready) {
-			go func() { _, _ = io.Copy(io.Discard, out) }() // until it ends
-			return cmd
+			rest := make(chan struct{})
+			go func() { // until it ends
+				defer close(rest)
+				_, _ = io.Copy(&printed, out)
+				_ = out.Close()
+			}()
+			return cmd, func() string { <-rest; return printed.String() }
 		}
 	}
 	_ = cmd.Wait()
-	t.Fatalf("perch did not come up: %s", said.String())
-	return nil
+	t.Fatalf("perch did not come up: %s", failed.String())
+	return nil, nil
+}
+
+// health asks /healthz.
+func health(t *testing.T, addr string) (status int, word string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/healthz", nil)
+	check(t, err)
+	resp, err := http.DefaultClient.Do(r)
+	check(t, err)
+	body, err := io.ReadAll(resp.Body)
+	check(t, errors.Join(err, resp.Body.Close()))
+	return resp.StatusCode, strings.TrimSpace(string(body))
 }
 
 // Killed at any moment, under load, again and again: what was acknowledged is

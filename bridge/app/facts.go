@@ -20,6 +20,7 @@ type Facts struct {
 	Nextcloud, Talk string // versions, as the server said last; empty if it has not been asked yet
 	ServerErr       error  // why the server did not answer when it was last asked
 	AccountErr      error  // why the account is not followed now; nil where none is to be
+	JournalErr      error  // why nothing can be written to the journal; nil: it can
 }
 
 // Facts returns what the bot knows of itself now.
@@ -32,6 +33,7 @@ func (a *App) Facts() Facts {
 	f := Facts{
 		Config: current.config, HasSecret: !current.secret.IsZero(), HasAppToken: !current.appToken.IsZero(), SecretErr: current.secretErr,
 		Local: local, Address: a.addressWith(current), Tunnel: a.tunnelStateWith(current),
+		JournalErr: a.journal.Trouble(),
 	}
 	if state, ok := a.Account(); ok {
 		f.AccountErr = state.Err

@@ -11,7 +11,8 @@ import (
 
 // Ready returns nil if the bot can work with the settings that are in force,
 // else an error: of CodeNotFound if somebody has to set a secret first, of
-// another code if what keeps the secrets may yet give them.
+// another code if what keeps the secrets may yet give them, or if the journal
+// cannot be written.
 func (a *App) Ready() error {
 	s := a.current.Load()
 	switch {
@@ -34,7 +35,7 @@ func (a *App) Ready() error {
 			Hint: bridge.Say("Make an app password in Nextcloud (Settings, Security), then: perch secret set app_token"),
 		}
 	}
-	return nil
+	return a.journal.Trouble()
 }
 
 // Responds returns nil if the bot is not stuck: the journal answers.

@@ -43,7 +43,7 @@ func (r receiver) Trouble() string {
 	switch {
 	case r.settings.secret.IsZero() && r.settings.config.Webhook.RequireSignature:
 		return "no-secret"
-	case r.noter.app.storing.Load() != nil:
+	case r.noter.app.journal.Trouble() != nil:
 		return "not-stored"
 	default:
 		return ""
@@ -76,16 +76,5 @@ func (r receiver) Accept(ctx context.Context, m bridge.Message) error {
 	if r.settings.config.Talk.Receive == config.ByAccount {
 		return nil
 	}
-	err := r.noter.Accept(ctx, r.settings, m)
-	r.noter.app.seeStoring(err)
-	return err
-}
-
-// seeStoring notes whether the journal takes messages.
-func (a *App) seeStoring(err error) {
-	if err == nil {
-		a.storing.Store(nil)
-	} else if bridge.CodeOf(err) == bridge.CodeUnavailable {
-		a.storing.Store(&err)
-	}
+	return r.noter.Accept(ctx, r.settings, m)
 }

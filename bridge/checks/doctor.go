@@ -69,6 +69,7 @@ func New(o Options) (checks []bridge.Check, end func()) {
 		checks = append(checks, bridge.Check{ID: id, Title: title, Needs: needs, Run: run})
 	}
 	check("config", bridge.Say("Configuration"), s.config)
+	check("journal", bridge.Say("Journal"), s.journalFile)
 	check("keychain", bridge.Say("Keychain"), s.keychain)
 	cfg, _ := s.load()
 	account := cfg.Talk.Receive == config.ByAccount
@@ -344,6 +345,17 @@ func outbound(server string) string {
 func (s *session) config(context.Context) bridge.Result {
 	_, found := s.load()
 	return found
+}
+
+func (s *session) journalFile(ctx context.Context) bridge.Result {
+	j, err := s.journal(ctx)
+	switch {
+	case bridge.CodeOf(err) == bridge.CodeNotFound:
+		return bridge.Skipped(bridge.Say("Perch has not run here yet"))
+	case err != nil:
+		return bridge.FailedBy(err, bridge.Text{})
+	}
+	return j.Diagnose(ctx)
 }
 
 func (s *session) keychain(ctx context.Context) bridge.Result {

@@ -779,6 +779,10 @@ func faults() []fault {
 
 		{"a server that goes by another name", "backend", warn, "the last webhook came from https://cloud.example.net/", func(p *perch) { p.heard() }, false},
 
+		{"a locked journal", "journal", fail, "another program has it locked", func(p *perch) {
+			p.heard()
+			testenv.LockDatabase(p.t, p.home.JournalFile())
+		}, false},
 		{"replies that are held back", "traffic", fail, "1 replies are held back", func(p *perch) { p.hold(time.Time{}) }, true},
 		{"replies that wait for a lock-out", "traffic", warn, "because the server asked to slow down", func(p *perch) { p.hold(time.Now().Add(time.Hour)) }, false},
 		{"a webhook that was refused", "traffic", warn, "its signature is wrong", func(p *perch) {

@@ -104,6 +104,7 @@ func (p *perch) normal(text string) string {
 		{`\b\d+ ms`, "7 ms"},
 		{`"duration_ms": \d+`, `"duration_ms": 7`},
 		{`checks in \d+\.\d s`, "checks in 0.1 s"},
+		{`\d+\.\d MB, last written \S+ \S+; [\d.]+ [MG]B`, "0.1 MB, last written 2026-11-26 12:00:00; 71 GB"},
 		{`process \d+`, "process 4711"},
 	} {
 		text = regexp.MustCompile(r.from).ReplaceAllString(text, r.to)
@@ -153,7 +154,7 @@ func TestReportIsOfTheAgreedForm(t *testing.T) {
 		}
 		ids = append(ids, *c.ID)
 	}
-	want := strings.Fields("config keychain secret server-dns server-tcp server-tls server-status capabilities clock listener self-post tunnel-edge tunnel-token tunnel public-url bot-secret app-token bot-entry delivery room-bot handler allow-list backend traffic")
+	want := strings.Fields("config journal keychain secret server-dns server-tcp server-tls server-status capabilities clock listener self-post tunnel-edge tunnel-token tunnel public-url bot-secret app-token bot-entry delivery room-bot handler allow-list backend traffic")
 	if diff := cmp.Diff(want, ids); diff != "" || doc.Verdict != "warn" {
 		t.Errorf("verdict %s\n%s", doc.Verdict, diff)
 	}

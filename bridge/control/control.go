@@ -260,6 +260,10 @@ func (b *Bot) judge(events []bridge.Event) {
 			if b.problem.Kind == bridge.EventMessageFailed {
 				b.problem = bridge.Event{}
 			}
+		case bridge.EventJournalWorks:
+			if b.problem.Kind == bridge.EventJournalFailed {
+				b.problem = bridge.Event{}
+			}
 		case bridge.EventReplySent:
 			if b.problem.Stage == bridge.StageSender {
 				b.problem = bridge.Event{}

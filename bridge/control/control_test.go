@@ -3,10 +3,12 @@ package control_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -195,6 +197,42 @@ func TestTellsWhatIsWrong(t *testing.T) {
 	w.server.SetFaults()
 	check(t, w.Retry(t.Context()))
 	w.until("it is well again", func(s bridge.Snapshot) bool { return s.State == bridge.StateRunning && s.Waiting == 0 })
+}
+
+// It is seen as a full disk is.
+func TestTellsOfAJournalThatCannotBeWritten(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
+	w.until("it runs", in(bridge.StateRunning))
+	unlock := testenv.LockDatabase(t, w.home.JournalFile())
+	s := w.until("it is seen", in(bridge.StateDegraded))
+	if s.Title.String() != "Messages are refused" || !strings.Contains(s.Detail.String(), "journal cannot be written") || s.Fix.IsZero() {
+		t.Errorf("with a locked journal: %+v", s)
+	}
+	if got := w.health(); got != "503 not-stored" {
+		t.Errorf("/healthz: %s", got)
+	}
+	unlock()
+	w.until("it is well again", in(bridge.StateRunning))
+	if got := w.health(); got != "200 ok" {
+		t.Errorf("/healthz: %s", got)
+	}
+	posted, err := w.server.Post(t.Context(), w.room, "alice", "!ping")
+	check(t, err)
+	_, err = w.server.WaitReply(t.Context(), w.room, posted.ID)
+	check(t, err)
+}
+
+// health returns what /healthz says.
+func (w *world) health() string {
+	w.t.Helper()
+	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, "http://"+w.cfg.Webhook.Listen+"/healthz", nil)
+	check(w.t, err)
+	resp, err := http.DefaultClient.Do(r)
+	check(w.t, err)
+	body, err := io.ReadAll(resp.Body)
+	check(w.t, errors.Join(err, resp.Body.Close()))
+	return strconv.Itoa(resp.StatusCode) + " " + strings.TrimSpace(string(body))
 }
 
 func TestWaitsForItsHome(t *testing.T) {

@@ -68,6 +68,8 @@ type problem struct{ title, why, fix bridge.Text }
 // problemOf returns the worst problem of a running bot; zero if there is none.
 func problemOf(s bridge.Snapshot, facts app.Facts) problem {
 	switch {
+	case facts.JournalErr != nil:
+		return problem{bridge.Say("Messages are refused"), bridge.TextOf(facts.JournalErr), bridge.HintOf(facts.JournalErr)}
 	case facts.SecretErr != nil:
 		return problem{bridge.Say("The secrets could not be read"), bridge.TextOf(facts.SecretErr), bridge.HintOf(facts.SecretErr)}
 	case !facts.HasSecret && facts.Config.Webhook.RequireSignature && facts.Config.Talk.Receive != config.ByAccount:

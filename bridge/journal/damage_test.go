@@ -6,10 +6,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"perch/bridge"
+	"perch/bridge/testenv"
 )
 
 func TestAFileThatIsNoDatabaseIsSetAside(t *testing.T) {
@@ -88,7 +90,9 @@ func TestDamageWhileRunningSavesWhatWaits(t *testing.T) {
 }
 
 func TestFullDisk(t *testing.T) {
-	j := opened(t)
+	var heard sink
+	j := open(t, filepath.Join(t.TempDir(), "journal.db"), Options{Sink: &heard})
+	defer shut(t, j)
 	put(t, j, message("a", 1))
 	limit := func(pages string) {
 		check(t, j.writer.do(t.Context(), func(ctx context.Context, db *database) error {
@@ -99,16 +103,62 @@ func TestFullDisk(t *testing.T) {
 	limit("1") // SQLite takes the present size, if that is more
 	big := message("a", 2)
 	big.Text = strings.Repeat("x", 100_000)
-	_, err := j.Put(t.Context(), big, bridge.MessageWaiting, nil)
-	if bridge.CodeOf(err) != bridge.CodeUnavailable || !strings.Contains(err.Error(), "disk is full") {
-		t.Fatalf("Put on a full disk: %v", err)
+	for range 3 {
+		_, err := j.Put(t.Context(), big, bridge.MessageWaiting, nil)
+		if bridge.CodeOf(err) != bridge.CodeUnavailable || !strings.Contains(err.Error(), "disk is full") {
+			t.Fatalf("Put on a full disk: %v", err)
+		}
+		if bridge.HintOf(err).IsZero() {
+			t.Error("there is no hint")
+		}
 	}
-	if bridge.HintOf(err).IsZero() {
-		t.Error("there is no hint")
+	if err := j.Trouble(); err == nil || !strings.Contains(err.Error(), "disk is full") {
+		t.Errorf("Trouble: %v", err)
+	}
+	nothingToClaim(t, j, "its outcome could not be stored")
+	if got := heard.kinds(); !slices.Equal(got, []bridge.EventKind{bridge.EventJournalFailed}) {
+		t.Errorf("events: %v, want one", got)
+	}
+
+	j.lookAgain(t.Context())
+	if j.Trouble() == nil {
+		t.Error("the disk is full, and the trouble is over")
 	}
 	limit("1000000")
+	j.lookAgain(t.Context())
+	if err := j.Trouble(); err != nil {
+		t.Errorf("after space was made: %v", err)
+	}
+	if got := heard.kinds(); !slices.Equal(got, []bridge.EventKind{bridge.EventJournalFailed, bridge.EventJournalWorks}) {
+		t.Errorf("events: %v, want that it works again", got)
+	}
 	if !put(t, j, big) {
 		t.Error("after space was made, the message is not fresh: half of it was written")
+	}
+	if got := claim(t, j).Message.Key.ID; got != message("a", 1).Key.ID {
+		t.Errorf("message %s was handed out first", got)
+	}
+}
+
+func (s *sink) kinds() (kinds []bridge.EventKind) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.events {
+		kinds = append(kinds, e.Kind)
+	}
+	return kinds
+}
+
+func TestDiagnose(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j := open(t, path, Options{})
+	defer shut(t, j)
+	if found := j.Diagnose(t.Context()); found.Status == bridge.StatusFail {
+		t.Errorf("%+v", found)
+	}
+	testenv.LockDatabase(t, path)
+	if found := j.Diagnose(t.Context()); found.Status != bridge.StatusFail || found.Fix.IsZero() {
+		t.Errorf("locked: %+v", found)
 	}
 }
 

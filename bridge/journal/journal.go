@@ -50,6 +50,9 @@ type Journal struct {
 	storeText atomic.Bool
 	echoes    atomic.Bool
 
+	trouble  atomic.Pointer[error] // why nothing can be written; nil: it can
+	troubled time.Time             // since when; the writer's until it is stored, then Watch's
+
 	mu        sync.Mutex
 	finishing map[int64]int    // messages that are handled, which is not on disk yet
 	queued    map[int64]bool   // replies that stand in the outbox lanes
@@ -113,7 +116,7 @@ func Open(ctx context.Context, path string, o Options) (*Journal, error) {
 			return nil, j.explain(err)
 		}
 	}
-	j.writer = newWriter(ctx, db, j.recover)
+	j.writer = newWriter(ctx, db, j.recover, j.noteFailure)
 	return j, nil
 }
 
@@ -196,13 +199,16 @@ func (j *Journal) Salt(ctx context.Context) ([]byte, error) {
 	return salt, j.explain(err)
 }
 
-// Watch notices what other processes wrote, once a second, until ctx is done.
+// Watch notices, once a second, what other processes wrote, that the files are
+// gone, and when trouble is over, until ctx is done.
 func (j *Journal) Watch(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	var last int64
 	for {
-		// It also notices if the files are gone.
+		if j.Trouble() != nil {
+			j.lookAgain(ctx)
+		}
 		err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
 			version, err := db.dataVersion(ctx)
 			if err != nil || version == last {
@@ -211,7 +217,7 @@ func (j *Journal) Watch(ctx context.Context) error {
 			last = version
 			return j.catchUp(ctx, db)
 		})
-		if err != nil && ctx.Err() == nil {
+		if err != nil && !isOfDisk(err) && ctx.Err() == nil {
 			j.sink.Publish(bridge.Event{Time: j.now(), Stage: bridge.StageJournal, Kind: bridge.EventJournalFailed, Title: bridge.Say("The journal could not be read")}.Failed(j.explain(err)))
 		}
 		select {
@@ -293,38 +299,6 @@ func (j *Journal) catchUp(ctx context.Context, db *database) error {
 		j.outbox.resume(true)
 	}
 	return err
-}
-
-// explain turns an error of the database into one for a person.
-func (j *Journal) explain(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, errClosed):
-		return err
-	case bridge.CodeOf(err) != bridge.CodeInternal:
-		return err
-	case isFull(err):
-		return &bridge.Error{
-			Code:  bridge.CodeUnavailable,
-			Text:  bridge.Say("The disk is full: the journal cannot be written"),
-			Hint:  bridge.Say("Free some space on the disk of %s. Messages are refused until then.", j.path),
-			Cause: err,
-		}
-	case isReadOnly(err):
-		return &bridge.Error{
-			Code:  bridge.CodeUnavailable,
-			Text:  bridge.Say("The journal cannot be written: the file or its folder is read-only"),
-			Hint:  bridge.Say("Make it writable for the user who runs Perch: chmod u+rw %s", j.path),
-			Cause: err,
-		}
-	}
-	return &bridge.Error{
-		Code:  bridge.CodeUnavailable,
-		Text:  bridge.Say("The journal %s does not work", j.path),
-		Hint:  bridge.Say("Check the disk. To begin with an empty journal, stop Perch and rename the file."),
-		Cause: err,
-	}
 }
 
 type nowhere struct{}

@@ -16,7 +16,8 @@ type lanes[T any] struct {
 	ready  []*lane[T]
 	wake   chan struct{} // one token: somebody waiting should look
 	paused bool
-	size   int // items queued, claimed ones included
+	halted bool // by stop
+	size   int  // items queued, claimed ones included
 
 	trustFor time.Duration // how long trust lasts; 0: it is not needed
 	trusted  time.Time     // when it was last earned; zero: not since distrust
@@ -79,7 +80,7 @@ func (l *lanes[T]) next(ctx context.Context) (room string, id int64, value T, er
 func (l *lanes[T]) claim() (room string, id int64, value T, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.ready) > 0 && !l.paused && (len(l.owner) == 0 || l.trusting()) {
+	for len(l.ready) > 0 && !l.paused && !l.halted && (len(l.owner) == 0 || l.trusting()) {
 		ln := l.ready[0]
 		l.ready = l.ready[1:]
 		ln.listed = false
@@ -221,6 +222,20 @@ func (l *lanes[T]) resume(hurry bool) {
 	l.signal()
 }
 
+// stop hands nothing out until start, whether there is a pause or not.
+func (l *lanes[T]) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.halted = true
+}
+
+func (l *lanes[T]) start() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.halted = false
+	l.signal()
+}
+
 // names returns the rooms that have queued items.
 func (l *lanes[T]) names() []string {
 	l.mu.Lock()
@@ -262,7 +277,7 @@ func (l *lanes[T]) isClaimed(id int64) bool {
 func (l *lanes[T]) idle() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.owner) == 0 && (l.paused || len(l.ready) == 0)
+	return len(l.owner) == 0 && (l.paused || l.halted || len(l.ready) == 0)
 }
 
 // values returns what is queued with the items.

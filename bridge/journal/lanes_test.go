@@ -84,6 +84,7 @@ func TestSentThoughItCannotBeWritten(t *testing.T) {
 	}
 	_, _, err = j.writer.current().exec(t.Context(), "PRAGMA query_only = 0")
 	check(t, err)
+	j.lookAgain(t.Context())
 	if next := due(t, j); next.Reply.Text != "two" {
 		t.Errorf("due again: %+v", next)
 	}
@@ -105,6 +106,7 @@ func TestBegunThoughItCannotBeWritten(t *testing.T) {
 	}
 	_, _, err = j.writer.current().exec(t.Context(), "PRAGMA query_only = 0")
 	check(t, err)
+	j.lookAgain(t.Context())
 	if again := due(t, j); again.Attempts != 0 || again.Unclear != 0 {
 		t.Errorf("due again: %+v", again)
 	}

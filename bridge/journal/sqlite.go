@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -320,11 +321,15 @@ func isCorrupt(err error) bool {
 	return hasCode(err, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 }
 
-func isFull(err error) bool { return hasCode(err, sqlite3.SQLITE_FULL) }
+func isFull(err error) bool {
+	return hasCode(err, sqlite3.SQLITE_FULL) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
 
 func isReadOnly(err error) bool {
 	return hasCode(err, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN) || errors.Is(err, os.ErrPermission)
 }
+
+func isLocked(err error) bool { return hasCode(err, sqlite3.SQLITE_BUSY) }
 
 // hasCode reports whether err is one of SQLite's, with one of these primary codes.
 func hasCode(err error, codes ...int) bool {

@@ -26,7 +26,8 @@ type writer struct {
 	finished chan struct{} // closed when the goroutine has ended
 	db       atomic.Pointer[database]
 	recover  recovery
-	err      error // of closing the database; after finished
+	failed   func(cause error) // hears why something could not be written
+	err      error             // of closing the database; after finished
 }
 
 // op is a change to the database. run may be called again after an error; its
@@ -45,9 +46,10 @@ type recovery func(broken *database, cause error) (db *database, complete bool, 
 
 type change func(ctx context.Context, db *database) error
 
-// newWriter starts the goroutine, which ends with close. recover replaces a database that turns out
-// to be damaged.
-func newWriter(ctx context.Context, db *database, recover recovery) *writer {
+// newWriter starts the goroutine, which ends with close. recover replaces a
+// database that turns out to be damaged; failed hears, on the writer, why
+// something could not be written.
+func newWriter(ctx context.Context, db *database, recover recovery, failed func(cause error)) *writer {
 	w := &writer{
 		ops:      make(chan *op, maxBatch),
 		later:    make(chan *op, 4*maxBatch),
@@ -55,6 +57,7 @@ func newWriter(ctx context.Context, db *database, recover recovery) *writer {
 		quit:     make(chan struct{}),
 		finished: make(chan struct{}),
 		recover:  recover,
+		failed:   failed,
 	}
 	w.db.Store(db)
 	go w.loop(context.WithoutCancel(ctx))
@@ -178,7 +181,8 @@ func take(batch []*op, queue <-chan *op) []*op {
 }
 
 // commit writes a batch. If it fails, each operation is tried alone, so that
-// one that cannot be done does not take the others with it.
+// one that cannot be done does not take the others with it; but not if the file
+// is locked, for which each would wait.
 func (w *writer) commit(ctx context.Context, batch []*op) {
 	if len(batch) == 0 {
 		return
@@ -209,15 +213,13 @@ func (w *writer) commit(ctx context.Context, batch []*op) {
 			}
 		}
 	}
-	if err != nil && len(batch) > 1 {
+	if err != nil && len(batch) > 1 && !isLocked(err) {
 		for _, o := range batch {
-			o.finish(w.transact(ctx, []*op{o}))
+			w.finish(w.transact(ctx, []*op{o}), o)
 		}
 		return
 	}
-	for _, o := range batch {
-		o.finish(err)
-	}
+	w.finish(err, batch...)
 }
 
 // replace puts another database in the place of one that is damaged or gone.
@@ -229,6 +231,16 @@ func (w *writer) replace(cause error) (complete bool, err error) {
 	}
 	w.db.Store(db)
 	return complete, nil
+}
+
+// finish ends operations that were written together, or were not.
+func (w *writer) finish(err error, batch ...*op) {
+	if err != nil {
+		w.failed(err)
+	}
+	for _, o := range batch {
+		o.finish(err)
+	}
 }
 
 func (o *op) finish(err error) {

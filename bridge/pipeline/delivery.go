@@ -49,6 +49,7 @@ type Delivery struct {
 
 	throttled atomic.Int32              // 429s in a row
 	succeeded atomic.Pointer[time.Time] // when a reply was sent last; nil: never
+	failing   atomic.Bool               // the outbox did not work the last time
 }
 
 // TalkSource gives the server that is in force now.
@@ -70,8 +71,13 @@ func (d *Delivery) run(ctx context.Context) {
 		if err == nil {
 			err = d.deliver(ctx, item)
 		}
-		if err != nil && ctx.Err() == nil {
-			d.Sink.Publish(bridge.Event{Stage: bridge.StageSender, Kind: bridge.EventJournalFailed, Title: bridge.Say("The outbox does not work")}.Failed(err))
+		switch {
+		case err == nil:
+			d.failing.Store(false)
+		case ctx.Err() == nil:
+			if !d.failing.Swap(true) { // said once
+				d.Sink.Publish(bridge.Event{Stage: bridge.StageSender, Kind: bridge.EventJournalFailed, Title: bridge.Say("The outbox does not work")}.Failed(err))
+			}
 			pause(ctx, reclaimAfter)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"perch/bridge"
@@ -28,6 +29,8 @@ type Worker struct {
 	Rooms int // how many rooms are served at once
 	Sink  bridge.EventSink
 	loops loopBreaker
+
+	failing atomic.Bool // the inbox did not work the last time
 }
 
 // Bot answers messages, with the settings of one moment.
@@ -57,8 +60,13 @@ func (w *Worker) run(ctx context.Context) {
 		if err == nil {
 			err = w.handle(ctx, item)
 		}
-		if err != nil && ctx.Err() == nil {
-			w.Sink.Publish(bridge.Event{Stage: bridge.StageHandler, Kind: bridge.EventJournalFailed, Title: bridge.Say("The inbox does not work")}.Failed(err))
+		switch {
+		case err == nil:
+			w.failing.Store(false)
+		case ctx.Err() == nil:
+			if !w.failing.Swap(true) { // said once
+				w.Sink.Publish(bridge.Event{Stage: bridge.StageHandler, Kind: bridge.EventJournalFailed, Title: bridge.Say("The inbox does not work")}.Failed(err))
+			}
 			pause(ctx, reclaimAfter)
 		}
 	}

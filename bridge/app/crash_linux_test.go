@@ -1,0 +1,73 @@
+package app_test
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"perch/bridge/config"
+	"perch/bridge/practice"
+	"perch/bridge/testenv"
+)
+
+// A process whose files may not grow any more refuses messages, says so once,
+// and goes on by itself when they may.
+func TestFullDisk(t *testing.T) {
+	server, err := practice.Start(t.Context(), practice.Options{})
+	check(t, err)
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	home := config.Home{ConfigDir: dir, DataDir: dir}
+	cfg := config.Default()
+	cfg.Talk.BaseURL, cfg.Talk.AllowedUsers, cfg.Webhook.Listen = server.URL(), []string{"alice"}, testenv.FreeAddr(t)
+	_, err = config.Save(home.ConfigFile(), cfg)
+	check(t, err)
+	bot, err := server.InstallBot(practice.Bot{Name: "Perch", URL: "http://" + cfg.Webhook.Listen + cfg.Webhook.Path, Secret: key})
+	check(t, err)
+	room := server.AddRoom("Kitchen", "alice")
+	perch, said := processSaying(t, home, "", "Listening for webhooks")
+	_, err = server.EnableBot(t.Context(), room, bot)
+	check(t, err)
+
+	var before unix.Rlimit
+	check(t, unix.Prlimit(perch.Process.Pid, unix.RLIMIT_FSIZE, nil, &before))
+	full := before
+	full.Cur = 0
+	check(t, unix.Prlimit(perch.Process.Pid, unix.RLIMIT_FSIZE, &full, nil))
+	for range 5 {
+		posted, err := server.Post(t.Context(), room, "alice", "!ping")
+		check(t, err)
+		if got := posted.Deliveries[0].Status; got != http.StatusServiceUnavailable {
+			t.Errorf("a message that cannot be stored was answered with %d", got)
+		}
+	}
+	if status, word := health(t, cfg.Webhook.Listen); status != http.StatusServiceUnavailable || word != "not-stored" {
+		t.Errorf("/healthz: %d %s", status, word)
+	}
+	check(t, unix.Prlimit(perch.Process.Pid, unix.RLIMIT_FSIZE, &before, nil))
+	for deadline := time.Now().Add(testenv.Patience); ; <-time.After(20 * time.Millisecond) {
+		if status, _ := health(t, cfg.Webhook.Listen); status == http.StatusOK {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it never works again")
+		}
+	}
+	posted, err := server.Post(t.Context(), room, "alice", "!ping")
+	check(t, err)
+	if _, err := server.WaitReply(t.Context(), room, posted.ID); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+	check(t, perch.Process.Signal(os.Interrupt))
+	_ = perch.Wait()
+	out := said()
+	for _, once := range []string{"The journal cannot be written: messages are refused", "may not make its file any larger", "The journal can be written again"} {
+		if n := strings.Count(out, once); n == 0 || once != "may not make its file any larger" && n > 1 {
+			t.Errorf("it was said %d times: %s\n%s", n, once, out)
+		}
+	}
+}
