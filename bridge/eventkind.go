@@ -32,6 +32,7 @@ const (
 	EventServerRestored EventKind = "server-restored" // it gives message ids a second time
 	EventLoop           EventKind = "loop"            // a conversation answers itself
 	EventHandlerNote    EventKind = "handler-note"    // something a handler wants known about a message
+	EventHeard          EventKind = "heard"           // a voice message; what was said is its text
 )
 
 // What happens to Perch itself.

@@ -103,6 +103,27 @@ type Message struct {
 	Ref         string               `json:"ref,omitempty"`       // Talk's referenceId, of a message that was fetched: ours is that of the Reply
 	Addressed   string               `json:"addressed,omitempty"` // id of the user we log in as, if they are spoken to: alone, by a mention, or by a reply to them
 	Webhook     *Webhook             `json:"webhook,omitempty"`   // only where a handler hands it on
+	Voice       *Voice               `json:"voice,omitempty"`     // Text was said, not written: only where a handler is given it
+}
+
+// Voice tells of words that were said.
+type Voice struct {
+	Duration time.Duration `json:"duration,omitempty"` // 0: not known
+	Language string        `json:"language,omitempty"` // as the server that heard them calls it; can be empty
+}
+
+// Recording returns the voice message that m is: one audio file without a
+// caption. Before Talk 23 a webhook calls every recording a shared file, from
+// then on a message, so that nothing else tells it from one.
+func (m Message) Recording() (a Attachment, ok bool) {
+	name, isObject := strings.CutPrefix(strings.TrimSpace(m.RawText), "{")
+	name, closed := strings.CutSuffix(name, "}")
+	if !isObject || !closed || len(m.Attachments) != 1 {
+		return Attachment{}, false
+	}
+	a = m.Attachments[0]
+	ok = a.Type == "file" && strings.HasPrefix(a.MIMEType, "audio/") && m.Parameters[name]["id"] == a.ID
+	return a, ok
 }
 
 // Webhook is a request as Talk sent it.

@@ -48,6 +48,7 @@ const (
 	TunnelToken   = "tunnel_token"   // of a named Cloudflare tunnel
 	HandlerToken  = "handler_token"  // bearer token for a web hook, key for a language model
 	HandlerSecret = "handler_secret" // signs what is posted to a web hook
+	VoiceToken    = "voice_token"    // key for the server that hears voice messages
 )
 
 // SecretOf returns the name of a secret of a named handler; of the one in

@@ -65,6 +65,7 @@ func newSettings(u *UI) *settingsPage {
 		p.heading(bridge.Say("Answers")),
 		u.kit.Card(bridge.Say("Who is answered, and as whom"), p.fields(usersKey, "channels_config.nextcloud_talk.reply_as")...),
 		u.kit.Card(bridge.Say("What answers"), p.handler),
+		p.voice(),
 		p.heading(bridge.Say("Program")), p.program(),
 	)))
 	p.views = append(p.views, p.update)
@@ -88,6 +89,14 @@ func (p *settingsPage) nextcloud() *kit.Card {
 	)
 	p.masked = append(p.masked, secret, token)
 	return p.u.kit.Card(bridge.Say("Nextcloud"), server.field, p.results, secret.field, token.field)
+}
+
+// voice is the card of voice messages.
+func (p *settingsPage) voice() *kit.Card {
+	key := p.secretEntry(bridge.VoiceToken, bridge.Say("Key"), bridge.Say("Only if the other side wants one: it is sent as a bearer token."), false, false)
+	p.masked = append(p.masked, key)
+	fields := append(p.fields(config.KeyVoiceServer), key.field)
+	return p.u.kit.Card(bridge.Say("Voice messages"), append(fields, p.fields("voice.model", "voice.language")...)...)
 }
 
 // program is the card of Perch itself.

@@ -88,7 +88,7 @@ func (s *secretValue) lacking() bool {
 
 // formSecrets returns the names of the secrets that the form shows.
 func formSecrets() []string {
-	return []string{bridge.WebhookSecret, bridge.AppToken, bridge.TunnelToken, bridge.HandlerToken, bridge.HandlerSecret}
+	return []string{bridge.WebhookSecret, bridge.AppToken, bridge.TunnelToken, bridge.HandlerToken, bridge.HandlerSecret, bridge.VoiceToken}
 }
 
 // newForm returns a form with what Settings.Config and Settings.StartsAtLogin

@@ -64,6 +64,14 @@ func (p HandlerParts) Handler(name string, h config.Handler) (bridge.Handler, er
 	}
 }
 
+// Ear returns what hears voice messages.
+func (p HandlerParts) Ear(v config.Voice) *handler.Ear {
+	return handler.NewEar(handler.Ear{
+		BaseURL: v.BaseURL, Model: v.Model, Language: v.Language, Key: p.Secret(bridge.VoiceToken),
+		Files: p.Files, RootCAs: p.RootCAs, UserAgent: "Perch/" + p.Version,
+	})
+}
+
 // revocable is a handler that can wait for hours, but not with settings that
 // are no longer in force.
 type revocable struct {

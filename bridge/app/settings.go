@@ -83,6 +83,9 @@ func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []co
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Voice.BaseURL != "" && !s.appToken.IsZero() {
+		s.router.Ear = parts.Ear(cfg.Voice)
+	}
 	return s, nil
 }
 
@@ -179,6 +182,13 @@ func (s *settings) remind(sink bridge.EventSink) {
 			Stage: bridge.StageApp, Kind: bridge.EventSecretMissing, Level: slog.LevelError, Code: bridge.CodeNotFound,
 			Title: bridge.Say("No webhook secret is set: every webhook is refused"),
 			Hint:  bridge.Say("Make one with: perch secret generate webhook_secret"),
+		})
+	}
+	if s.appToken.IsZero() && s.config.Voice.BaseURL != "" && s.config.Talk.Voice() != config.User && s.secretErr == nil {
+		sink.Publish(bridge.Event{
+			Stage: bridge.StageApp, Kind: bridge.EventSecretMissing, Level: slog.LevelWarn, Code: bridge.CodeNotFound,
+			Title: bridge.Say("No app token is set: voice messages are not heard"),
+			Hint:  bridge.Say("Make an app password in Nextcloud (Settings, Security), then: perch secret set app_token"),
 		})
 	}
 	if s.appToken.IsZero() && s.config.Talk.Voice() == config.User && s.secretErr == nil {

@@ -73,6 +73,11 @@ func New(o Options) (checks []bridge.Check, end func()) {
 	check("keychain", bridge.Say("Keychain"), s.keychain)
 	cfg, _ := s.load()
 	account := cfg.Talk.Receive == config.ByAccount
+	voice := func() {
+		if cfg.Voice.BaseURL != "" {
+			check("voice", bridge.Say("Voice messages"), s.voice, "keychain")
+		}
+	}
 	if account {
 		check("webhook", bridge.Say("Webhook"), s.noWebhook)
 	} else {
@@ -89,6 +94,7 @@ func New(o Options) (checks []bridge.Check, end func()) {
 		check("rooms", bridge.Say("Conversations"), s.accountRooms, "login")
 		check("poll", bridge.Say("News"), s.poll, "rooms")
 		check("handler", bridge.Say("Handler"), s.handlers, "config")
+		voice()
 		check("allow-list", bridge.Say("Allow list"), s.allowList, "config")
 		check("traffic", bridge.Say("Traffic"), s.traffic)
 		return checks, s.end
@@ -110,6 +116,7 @@ func New(o Options) (checks []bridge.Check, end func()) {
 	}
 	check("room-bot", bridge.Say("Bot in the room"), s.roomBot, "bot-entry")
 	check("handler", bridge.Say("Handler"), s.handlers, "config")
+	voice()
 	check("allow-list", bridge.Say("Allow list"), s.allowList, "config")
 	check("backend", bridge.Say("Server's own name"), s.backend, "config")
 	check("traffic", bridge.Say("Traffic"), s.traffic)
@@ -729,6 +736,21 @@ func (s *session) handlers(ctx context.Context) bridge.Result {
 		}
 	}
 	return worst
+}
+
+// voice has the server of [voice] hear a second of silence.
+func (s *session) voice(ctx context.Context) bridge.Result {
+	cfg, _ := s.load()
+	why := bridge.Say("Voice messages are not heard until it works.")
+	if s.key(ctx, bridge.AppToken).IsZero() {
+		return bridge.Failed(bridge.Say("no app token is set, which recordings are fetched with"), why, bridge.Say("make an app password in Nextcloud (Settings, Security), then: perch secret set app_token"))
+	}
+	pool, err := cfg.Talk.CertPool(filepath.Dir(s.Home.ConfigFile()))
+	if err != nil {
+		return bridge.FailedBy(err, bridge.Text{})
+	}
+	parts := app.HandlerParts{RootCAs: pool, Version: s.Version, Secret: func(name string) bridge.Secret { return s.key(ctx, name) }}
+	return parts.Ear(cfg.Voice).Diagnose(ctx)
 }
 
 func gravity(s bridge.Status) int {

@@ -115,10 +115,9 @@ func (p *perch) write(table, name, value string) {
 	p.t.Helper()
 	data, err := os.ReadFile(p.home.ConfigFile())
 	check(p.t, err)
-	line := regexp.MustCompile(`(?m)^` + name + ` = .*$`)
 	text := string(data)
-	if line.MatchString(text) {
-		text = line.ReplaceAllLiteralString(text, name+" = "+value)
+	if line := regexp.MustCompile(`(?m)^` + name + ` = .*$`).FindString(text); line != "" {
+		text = strings.Replace(text, line, name+" = "+value, 1)
 	} else {
 		text = strings.Replace(text, "["+table+"]\n", "["+table+"]\n"+name+" = "+value+"\n", 1)
 	}

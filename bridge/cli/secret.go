@@ -242,6 +242,8 @@ func needed(name string, cfg config.Config) bridge.Text {
 		return bridge.Say(`not set; needed for reply_as = "user" alone`)
 	case name == bridge.TunnelToken:
 		return bridge.Say(`not set; needed for a named tunnel alone`)
+	case name == bridge.VoiceToken:
+		return bridge.Say("not set; for a server that hears voice messages and asks for a key")
 	case strings.HasPrefix(name, bridge.HandlerToken):
 		return bridge.Say("not set; for a web hook or a language model that asks for one")
 	default:

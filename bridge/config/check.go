@@ -171,6 +171,33 @@ func checkSignature(c *Config, at *reporter) {
 	}
 }
 
+func checkSpeechServer(c *Config, at *reporter) {
+	if c.Voice.BaseURL = bridge.Pasted(c.Voice.BaseURL); c.Voice.BaseURL == "" {
+		return
+	}
+	u, ok := checkURL(&c.Voice.BaseURL, "/audio/transcriptions", at)
+	switch {
+	case !ok:
+	case inTheOpen(u):
+		at.warn(bridge.Say("plain http to a public address: everybody on the way can hear the voice messages"), bridge.Text{})
+	case strings.Trim(u.Path, "/") == "":
+		at.warn(bridge.Say("has no path; most servers want one"), bridge.Say("try: %s", c.Voice.BaseURL+"/v1"))
+	}
+}
+
+func checkSpeechModel(c *Config, at *reporter) {
+	if c.Voice.Model = strings.TrimSpace(c.Voice.Model); c.Voice.Model == "" || !printable(c.Voice.Model) {
+		at.fail(bridge.Say("must be the model's name, as the server has it, such as %s", `"whisper-1"`), bridge.Text{})
+	}
+}
+
+func checkSpeechLanguage(c *Config, at *reporter) {
+	language, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(c.Voice.Language)), "-") // "de-AT"
+	if c.Voice.Language = language; language != "" && !regexp.MustCompile(`^[a-z]{2,3}$`).MatchString(language) {
+		at.fail(bridge.Say("must be a language in two letters, such as %s, or empty", `"de"`), bridge.Text{})
+	}
+}
+
 func checkKeep(c *Config, at *reporter) {
 	keep := c.Journal.Keep
 	if keep < minKeep || keep > maxKeep || keep%minute != 0 {

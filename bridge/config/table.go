@@ -15,6 +15,7 @@ const (
 
 	KeyServer       = talkTable + ".base_url"
 	KeyAllowedUsers = talkTable + ".allowed_users"
+	KeyVoiceServer  = "voice.base_url"
 	caFile          = talkTable + ".ca_file"
 )
 
@@ -134,6 +135,27 @@ func configRows() []row[Config] {
 			at: func(c *Config) any { return &c.Tunnel.Protocol }, normal: "auto",
 		},
 
+		{
+			Key: Key{
+				Name: KeyVoiceServer, Label: bridge.Say("Speech server"), Example: "http://127.0.0.1:8080/v1",
+				Help: bridge.Say("The address of a server that turns speech into text as OpenAI does, with /v1 at the end. Then voice messages are heard, with the app token. Empty: they are files like others."),
+			},
+			at: func(c *Config) any { return &c.Voice.BaseURL }, check: checkSpeechServer,
+		},
+		{
+			Key: Key{
+				Name: "voice.model", Label: bridge.Say("Speech model"), Example: "whisper-1",
+				Help: bridge.Say("The name of the model, as the server has it. Some servers have one and take any name."),
+			},
+			at: func(c *Config) any { return &c.Voice.Model }, normal: "whisper-1", check: checkSpeechModel,
+		},
+		{
+			Key: Key{
+				Name: "voice.language", Label: bridge.Say("Spoken language"), Example: "de",
+				Help: bridge.Say("The language that people speak, in two letters, such as de. Empty: the server finds out."),
+			},
+			at: func(c *Config) any { return &c.Voice.Language }, check: checkSpeechLanguage,
+		},
 		{
 			Key: Key{
 				Name: "journal.keep", Label: bridge.Say("The log keeps"), Example: "30d",

@@ -30,27 +30,20 @@ type Options struct {
 	Again  string        // what a command that runs a check again is to end with; can be empty
 }
 
-// Request says what a running bot is to examine.
-type Request struct {
-	Only []string `json:"only,omitempty"` // ids; none: all
-	Room string   `json:"room,omitempty"` // token of the conversation to look at; empty: the one last heard from
-	Wait bool     `json:"wait,omitempty"` // for a webhook that somebody causes
-}
-
 // Row is a check and what it found.
 type Row struct {
-	ID    string      `json:"id"`
-	Title bridge.Text `json:"title"`
-	Needs []string    `json:"needs"`
+	ID    string
+	Title bridge.Text
+	Needs []string
 	bridge.Result
-	Duration time.Duration `json:"duration"`
+	Duration time.Duration
 }
 
 // Report is what all checks found, in their order.
 type Report struct {
-	Rows     []Row         `json:"rows"`
-	Duration time.Duration `json:"duration"`
-	Strict   bool          `json:"strict,omitempty"`
+	Rows     []Row
+	Duration time.Duration
+	Strict   bool
 }
 
 // Run runs checks side by side, each after those that it needs, and calls row

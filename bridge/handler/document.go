@@ -22,6 +22,8 @@ const documentVersion = 1
 //	text         with mentions and the like written out: "hello @bob"
 //	raw_text     as Talk sent it: "hello {mention-user1}"
 //	markdown     whether text is Markdown
+//	voice        duration: in seconds, 0 if not known; language: can be empty; null
+//	             unless text was said in a voice message, and not written
 //	attachments  what was shared with the message; [] if nothing was
 //	in_reply_to  the message that this one quotes, with the same fields but
 //	             this one; null if it quotes none
@@ -57,6 +59,7 @@ type Post struct {
 	Text        string       `json:"text"`
 	RawText     string       `json:"raw_text"`
 	Markdown    bool         `json:"markdown"`
+	Voice       *Voice       `json:"voice"`
 	Attachments []Attachment `json:"attachments"`
 	ReceivedAt  *time.Time   `json:"received_at"`
 }
@@ -71,6 +74,12 @@ type Room struct {
 type Thread struct {
 	ID    string `json:"id"`
 	Title string `json:"title"`
+}
+
+// Voice tells of a Post whose text was said.
+type Voice struct {
+	Duration float64 `json:"duration"`
+	Language string  `json:"language"`
 }
 
 // Author is who wrote a Post.
@@ -113,6 +122,9 @@ func newPost(m bridge.Message) Post {
 	}
 	for i, a := range m.Attachments {
 		p.Attachments[i] = Attachment{Name: a.Name, MIMEType: a.MIMEType, Size: a.Size, Link: a.Link}
+	}
+	if v := m.Voice; v != nil {
+		p.Voice = &Voice{v.Duration.Round(100 * time.Millisecond).Seconds(), v.Language}
 	}
 	if m.Thread.ID != "" {
 		p.Thread = &Thread{m.Thread.ID, m.Thread.Title}

@@ -43,7 +43,8 @@ const (
 // repeats more of the address than host and port: the rest can be a secret.
 type endpoint struct {
 	url   *url.URL
-	table string // of the settings where the address stands: "[handlers.house]"
+	key   string // of the settings that holds the address: "url"
+	table string // where that stands: "[handlers.house]"
 	tls   *tls.Config
 }
 
@@ -51,7 +52,7 @@ type endpoint struct {
 // of the handler, as in [handlers.<name>]; a nil roots stands for the
 // authorities that the system trusts.
 func newEndpoint(address, name string, roots *x509.CertPool) (endpoint, error) {
-	e := endpoint{table: "[handler]", tls: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	e := endpoint{key: "url", table: "[handler]", tls: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
 	if name != "" {
 		e.table = "[handlers." + name + "]"
 	}
@@ -227,7 +228,7 @@ func withoutURL(err error) error {
 }
 
 func (e endpoint) target() neterr.Target {
-	return neterr.Target{URL: e.url, Setting: "url", Table: e.table}
+	return neterr.Target{URL: e.url, Setting: e.key, Table: e.table}
 }
 
 // unreachable returns the error of a request that got no answer, of

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"slices"
 	"time"
 
 	"perch/bridge"
@@ -14,6 +15,10 @@ import (
 // Router is the handler of all conversations: it asks the one that a message is
 // for, if it is for one, and answers as the configuration says.
 type Router struct {
+	// Ear hears voice messages, so that they are answered as if they had been
+	// written; nil: they are files like others. It is set before the first use.
+	Ear *Ear
+
 	rooms map[string]route // by token
 	other route            // of all other conversations
 }
@@ -85,6 +90,9 @@ func NewRouter(
 // is done with each at once.
 func (r *Router) Queue(m bridge.Message) (most int, asked bool) {
 	to, _, ok := r.route(m)
+	if _, trigger, spoken := r.recording(m); spoken && trigger.mayHear(m) {
+		ok = true
+	}
 	switch {
 	case !ok:
 		return 0, false
@@ -100,6 +108,9 @@ func (r *Router) Queue(m bridge.Message) (most int, asked bool) {
 // than the deadline of that handler, which begins when it is its turn.
 func (r *Router) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
 	to, text, ok := r.route(m)
+	if recording, trigger, spoken := r.recording(m); spoken && trigger.mayHear(m) {
+		return to.hear(ctx, r.Ear, m, recording, trigger, ok)
+	}
 	if !ok {
 		return nil, nil
 	}
@@ -109,15 +120,31 @@ func (r *Router) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, 
 
 // route returns who is asked about m, and with which text.
 func (r *Router) route(m bridge.Message) (to *asked, text string, ok bool) {
-	route, known := r.rooms[m.Room.Token]
-	if !known {
-		route = r.other
-	}
+	route := r.of(m.Room)
 	if route.asked == nil {
 		return nil, "", false
 	}
 	text, ok = route.trigger.match(m)
 	return route.asked, text, ok
+}
+
+// of returns who is asked in a conversation.
+func (r *Router) of(room bridge.Room) route {
+	if route, known := r.rooms[room.Token]; known {
+		return route
+	}
+	return r.other
+}
+
+// recording returns the voice message that m is, if it can be heard, and what
+// decides whether it is for the handler.
+func (r *Router) recording(m bridge.Message) (recording bridge.Attachment, t trigger, ok bool) {
+	route := r.of(m.Room)
+	if r.Ear == nil || route.asked == nil || route.asked.config.Kind == config.Relay {
+		return recording, t, false
+	}
+	recording, ok = m.Recording()
+	return recording, route.trigger, ok
 }
 
 // asked is a handler that is held to its contract, and answers as its settings
@@ -131,10 +158,59 @@ type asked struct {
 	sink    bridge.EventSink
 }
 
+// hear answers a voice message, when it was heard and is for the handler. sure
+// says that it is, whatever was said.
+func (a *asked) hear(ctx context.Context, by *Ear, m bridge.Message, recording bridge.Attachment, t trigger, sure bool) ([]bridge.Reply, error) {
+	emoji := a.config.Ack
+	if emoji == "" {
+		emoji = listening
+	}
+	acked := sure && a.acknowledge(ctx, m, emoji)
+	replies, err := a.listen(ctx, by, m, recording, t, sure)
+	if acked && ctx.Err() == nil && !errors.Is(err, bridge.ErrAgain) {
+		replies = append(replies, reaction(m, emoji, true))
+	}
+	return replies, err
+}
+
+func (a *asked) listen(ctx context.Context, by *Ear, m bridge.Message, recording bridge.Attachment, t trigger, sure bool) ([]bridge.Reply, error) {
+	began := time.Now()
+	heard, err := by.Hear(ctx, m, recording)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if not, ok := errors.AsType[unheard](err); ok {
+		var replies []bridge.Reply
+		if sure { // else nobody knows whom it was for
+			replies = a.finish(m, []bridge.Reply{{Text: not.said}})
+		}
+		return replies, not.error
+	}
+	a.sink.Publish(bridge.Event{
+		Stage: bridge.StageHandler, Kind: bridge.EventHeard, Room: m.Room, Actor: m.Author, MessageID: m.Key.ID, Text: heard.Text,
+		Title: bridge.Say("A voice message was heard"), Duration: time.Since(began),
+	})
+	text, ok := t.match(heard)
+	if !ok {
+		return nil, nil
+	}
+	heard.Text = text
+	return a.respond(ctx, heard)
+}
+
 // handle answers m. When ctx is done before there is an answer, its error is
 // that of ctx, and nothing is said to the room: m will be handled again.
 func (a *asked) handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
-	acked := a.acknowledge(ctx, m)
+	acked := a.config.Ack != "" && a.config.Kind != config.Commands && a.acknowledge(ctx, m, a.config.Ack)
+	replies, err := a.respond(ctx, m)
+	if acked && ctx.Err() == nil && !errors.Is(err, bridge.ErrAgain) {
+		replies = append(replies, reaction(m, a.config.Ack, true))
+	}
+	return replies, err
+}
+
+// respond is handle without the reaction on m.
+func (a *asked) respond(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
 	given, err := a.answer(ctx, m)
 	if err != nil && ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -143,11 +219,15 @@ func (a *asked) handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, e
 		return nil, err
 	}
 	passed := errors.Is(err, bridge.ErrPassedOn)
-	replies := make([]bridge.Reply, 0, len(given)+2)
-	replies = append(replies, given...)
+	replies := slices.Clone(given)
 	if err != nil && !passed && a.config.OnError != "" {
 		replies = append(replies, bridge.Reply{Text: a.config.OnError})
 	}
+	return a.finish(m, replies), err
+}
+
+// finish makes replies to m what the settings say of all.
+func (a *asked) finish(m bridge.Message, replies []bridge.Reply) []bridge.Reply {
 	for i := range replies {
 		r := &replies[i]
 		here := r.Room.Token == "" || r.Room.Token == m.Room.Token
@@ -156,25 +236,16 @@ func (a *asked) handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, e
 		}
 		r.Silent = r.Silent || a.config.Silent
 	}
-	if acked {
-		taken := a.reaction(m)
-		taken.Remove = true
-		replies = append(replies, taken)
-	}
-	return replies, err
+	return replies
 }
 
-// acknowledge puts a reaction on m, if there is to be one, and reports whether
-// it will stand there.
-func (a *asked) acknowledge(ctx context.Context, m bridge.Message) bool {
-	if a.config.Ack == "" || a.config.Kind == config.Commands {
-		return false
-	}
-	err := a.ack(ctx, a.reaction(m))
+// acknowledge puts a reaction on m, and reports whether it will stand there.
+func (a *asked) acknowledge(ctx context.Context, m bridge.Message, emoji string) bool {
+	err := a.ack(ctx, reaction(m, emoji, false))
 	if err != nil && ctx.Err() == nil {
 		e := bridge.Event{
 			Stage: bridge.StageHandler, Kind: bridge.EventHandlerNote, Room: m.Room, Actor: m.Author, MessageID: m.Key.ID,
-			Title: bridge.Say("The reaction %s could not be set", a.config.Ack),
+			Title: bridge.Say("The reaction %s could not be set", emoji),
 		}.Failed(err)
 		e.Level = slog.LevelWarn
 		a.sink.Publish(e)
@@ -182,8 +253,8 @@ func (a *asked) acknowledge(ctx context.Context, m bridge.Message) bool {
 	return err == nil
 }
 
-func (a *asked) reaction(m bridge.Message) bridge.Reply {
-	return bridge.Reply{Room: m.Room, ReplyTo: m.Key.ID, Reaction: a.config.Ack}
+func reaction(m bridge.Message, emoji string, remove bool) bridge.Reply {
+	return bridge.Reply{Room: m.Room, ReplyTo: m.Key.ID, Reaction: emoji, Remove: remove}
 }
 
 // answer runs the handler when it is m's turn, until its deadline.

@@ -44,6 +44,19 @@ func (t trigger) match(m bridge.Message) (text string, ok bool) {
 	return "", false
 }
 
+// mayHear reports whether a voice message can be for the handler: nobody says a
+// prefix, and who speaks to an account's user mentions or answers them.
+func (t trigger) mayHear(m bridge.Message) bool {
+	switch t.on {
+	case config.OnPrefix:
+		return false
+	case config.OnAddressed:
+		return m.Addressed != ""
+	default:
+		return true
+	}
+}
+
 // addressed is match for OnAddressed: without the mention of the account at the
 // start, and without the prefix that a command may have all the same.
 func (t trigger) addressed(m bridge.Message) (text string, ok bool) {

@@ -23,7 +23,7 @@ import (
 // Names returns the names of the secrets that Perch knows, without those of
 // named handlers; see Known.
 func Names() []string {
-	return []string{bridge.WebhookSecret, bridge.AppToken, bridge.TunnelToken, bridge.HandlerToken, bridge.HandlerSecret}
+	return []string{bridge.WebhookSecret, bridge.AppToken, bridge.TunnelToken, bridge.HandlerToken, bridge.HandlerSecret, bridge.VoiceToken}
 }
 
 // Known reports whether Perch knows a secret by that name: one of Names, or
@@ -88,7 +88,7 @@ func Normalize(name string, s bridge.Secret) bridge.Secret {
 // assignment finds what a secret is assigned in a shell, in a .env file, in TOML
 // or in JSON.
 func assignment() *regexp.Regexp {
-	return regexp.MustCompile(`^(?:(?:export\s+|set\s+|\$env:)\w+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|["']?(?:webhook_secret|app_token|bot_token|tunnel_token|handler_(?:token|secret)\w*|api_key)["']?)\s*[=:]\s*(\S.*?),?$`)
+	return regexp.MustCompile(`^(?:(?:export\s+|set\s+|\$env:)\w+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|["']?(?:webhook_secret|app_token|bot_token|tunnel_token|voice_token|handler_(?:token|secret)\w*|api_key)["']?)\s*[=:]\s*(\S.*?),?$`)
 }
 
 func bearer() *regexp.Regexp {
