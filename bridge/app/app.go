@@ -80,7 +80,8 @@ type App struct {
 	instance string // tells this process from any other
 	mark     string // tells the tunnel's requests from all others
 
-	notes notes
+	notes    notes
+	programs handler.Programs // that run for handlers
 }
 
 // Open takes the home and the port for this process, and reads the
@@ -204,6 +205,9 @@ func (a *App) Run(ctx context.Context) error {
 	stopRecording()
 	return nil
 }
+
+// Kill ends the programs of handlers, by force, in a process that ends at once.
+func (a *App) Kill() { a.programs.Kill() }
 
 // Reload reads the configuration and the secrets again, soon.
 func (a *App) Reload() { request(a.reload) }

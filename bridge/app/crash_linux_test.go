@@ -9,29 +9,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"perch/bridge/config"
-	"perch/bridge/practice"
 	"perch/bridge/testenv"
 )
 
 // A process whose files may not grow any more refuses messages, says so once,
 // and goes on by itself when they may.
 func TestFullDisk(t *testing.T) {
-	server, err := practice.Start(t.Context(), practice.Options{})
-	check(t, err)
-	t.Cleanup(server.Close)
-	dir := t.TempDir()
-	home := config.Home{ConfigDir: dir, DataDir: dir}
-	cfg := config.Default()
-	cfg.Talk.BaseURL, cfg.Talk.AllowedUsers, cfg.Webhook.Listen = server.URL(), []string{"alice"}, testenv.FreeAddr(t)
-	_, err = config.Save(home.ConfigFile(), cfg)
-	check(t, err)
-	bot, err := server.InstallBot(practice.Bot{Name: "Perch", URL: "http://" + cfg.Webhook.Listen + cfg.Webhook.Path, Secret: key})
-	check(t, err)
-	room := server.AddRoom("Kitchen", "alice")
+	server, home, addr, room := crashWorld(t, "")
 	perch, said := processSaying(t, home, "", "Listening for webhooks")
-	_, err = server.EnableBot(t.Context(), room, bot)
-	check(t, err)
 
 	var before unix.Rlimit
 	check(t, unix.Prlimit(perch.Process.Pid, unix.RLIMIT_FSIZE, nil, &before))
@@ -45,12 +30,12 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("a message that cannot be stored was answered with %d", got)
 		}
 	}
-	if status, word := health(t, cfg.Webhook.Listen); status != http.StatusServiceUnavailable || word != "not-stored" {
+	if status, word := health(t, addr); status != http.StatusServiceUnavailable || word != "not-stored" {
 		t.Errorf("/healthz: %d %s", status, word)
 	}
 	check(t, unix.Prlimit(perch.Process.Pid, unix.RLIMIT_FSIZE, &before, nil))
 	for deadline := time.Now().Add(testenv.Patience); ; <-time.After(20 * time.Millisecond) {
-		if status, _ := health(t, cfg.Webhook.Listen); status == http.StatusOK {
+		if status, _ := health(t, addr); status == http.StatusOK {
 			break
 		}
 		if time.Now().After(deadline) {

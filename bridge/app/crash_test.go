@@ -27,7 +27,7 @@ const asPerch = "PERCH_TEST_AS_PERCH"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asPerch) != "" {
-		os.Exit(cli.Main(context.Background(), os.Args[1:], cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}))
+		os.Exit(cli.Process(nil))
 	}
 	if addr := os.Getenv(asBare); addr != "" {
 		os.Exit(serveBare(addr))
@@ -53,11 +53,25 @@ func processUntil(t *testing.T, home config.Home, token, ready string) *exec.Cmd
 // it printed.
 func processSaying(t *testing.T, home config.Home, token, ready string) (cmd *exec.Cmd, said func() string) {
 	t.Helper()
+	cmd, out := processPrinting(t, home, token, ready)
+	var printed strings.Builder
+	rest := make(chan struct{})
+	go func() { // until it ends
+		defer close(rest)
+		_, _ = io.Copy(&printed, out)
+		_ = out.Close()
+	}()
+	return cmd, func() string { <-rest; return printed.String() }
+}
+
+// processPrinting is processUntil, and returns what prints the rest of its output.
+func processPrinting(t *testing.T, home config.Home, token, ready string) (cmd *exec.Cmd, out *os.File) {
+	t.Helper()
 	self, err := os.Executable()
 	check(t, err)
 	cmd = exec.CommandContext(t.Context(), self, "run")
 	cmd.Env = append(os.Environ(), asPerch+"=1", "PERCH_HOME="+home.ConfigDir, "PERCH_WEBHOOK_SECRET="+key, "PERCH_APP_TOKEN="+token, "DBUS_SESSION_BUS_ADDRESS=")
-	var failed, printed strings.Builder
+	var failed strings.Builder
 	cmd.Stderr = &failed
 	out, theirs, err := os.Pipe()
 	check(t, err)
@@ -67,13 +81,7 @@ func processSaying(t *testing.T, home config.Home, token, ready string) (cmd *ex
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if strings.Contains(lines.Text(), ready) {
-			rest := make(chan struct{})
-			go func() { // until it ends
-				defer close(rest)
-				_, _ = io.Copy(&printed, out)
-				_ = out.Close()
-			}()
-			return cmd, func() string { <-rest; return printed.String() }
+			return cmd, out
 		}
 	}
 	_ = cmd.Wait()

@@ -27,6 +27,7 @@ type HandlerParts struct {
 	Status  func(ctx context.Context) []string
 	Sink    bridge.EventSink
 	Version string
+	Running *handler.Programs
 
 	retired context.Context //nolint:containedctx // The end of the settings; nil: there is none.
 }
@@ -44,6 +45,7 @@ func (p HandlerParts) Handler(name string, h config.Handler) (bridge.Handler, er
 	case config.Exec:
 		return handler.Exec{ // if it is not there, that is said when it is asked: it may be put there meanwhile
 			Command: h.Command, Base: p.Home.ConfigDir, Dir: filepath.Join(p.Home.DataDir, "handler"), Temp: tempDir(p.Home.DataDir), Files: files,
+			Running: p.Running,
 		}, nil
 	case config.HTTP:
 		return handler.HTTP{

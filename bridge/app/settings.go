@@ -78,6 +78,7 @@ func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []co
 		Home:    a.Home,
 		Secret:  func(name string) bridge.Secret { return s.read(ctx, a.Secrets, name) },
 		Files:   s.talk, RootCAs: pool, Memory: a.journal, Status: a.statusLines, Sink: a.Bus, Version: a.Version,
+		Running: &a.programs,
 	}
 	s.router, err = handler.NewRouter(cfg, parts.Handler, a.acknowledge, a.Bus)
 	if err != nil {

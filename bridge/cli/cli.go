@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	_ "time/tzdata" // a container of this one file has no other
 
@@ -29,6 +30,7 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
+	exitKilled  = 130 // as a shell has it for Ctrl-C
 )
 
 // Env is what a command may use of its surroundings.
@@ -38,16 +40,35 @@ type Env struct {
 	Stderr io.Writer
 	Getenv func(string) string
 	Window Window // nil: this build has none
+	// OnKill is given what a command wants done before the process ends without
+	// a clean stop. It may be nil.
+	OnKill func(kill func())
 
 	translate func(string) string // nil: English
 }
 
 // Process runs the command line of this process and returns its exit code;
-// window can be nil. The first Ctrl-C or SIGTERM asks the command to stop; the second ends the process.
+// window can be nil. The first Ctrl-C, SIGTERM or SIGHUP (the terminal is gone)
+// asks the command to stop; the second ends the process, and what it has started,
+// at once.
 func Process(window Window) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	context.AfterFunc(ctx, stop)
+	var kill atomic.Pointer[func()]
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	go func() { // until the process ends
+		<-signals
+		stop()
+		<-signals
+		if kill := kill.Load(); kill != nil {
+			(*kill)()
+		}
+		os.Exit(exitKilled)
+	}()
 	_ = os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true") // it would be printed, and the tunnel works all the same
 	return Main(ctx, os.Args[1:], Env{
 		Stdin:  os.Stdin,
@@ -55,6 +76,7 @@ func Process(window Window) int {
 		Stderr: os.Stderr,
 		Getenv: os.Getenv,
 		Window: window,
+		OnKill: func(f func()) { kill.Store(&f) },
 	})
 }
 
@@ -114,12 +136,13 @@ func (env Env) tell(w io.Writer, t bridge.Text) {
 type output struct {
 	io.Writer
 
-	err error
+	aside bool // it is not what the command is for: its errors do not count
+	err   error
 }
 
 func (o *output) Write(p []byte) (int, error) {
 	n, err := o.Writer.Write(p)
-	if o.err == nil {
+	if o.err == nil && !o.aside {
 		o.err = err
 	}
 	return n, err

@@ -43,11 +43,12 @@ func (env Env) gui(ctx context.Context, hidden bool) error {
 	if err != nil {
 		return err
 	}
+	defer env.outliveOutput()()
 	translate := env.translate
 	if cfg, _, err := env.config(); err == nil && cfg.Window.Language != "" {
 		translate = assets.Translator(cfg.Window.Language)
 	}
-	return env.Window(ctx, control.Options{Home: home, Secrets: env.secrets(home), Version: Version(), Getenv: env.Getenv}, translate, hidden)
+	return env.Window(ctx, control.Options{Home: home, Secrets: env.secrets(home), Version: Version(), Getenv: env.Getenv, OnKill: env.OnKill}, translate, hidden)
 }
 
 // hasDisplay reports whether a window can be opened, as far as the environment

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/signal"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -27,8 +30,9 @@ func newRun(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the bot, without a window, until Ctrl-C or SIGTERM",
-		Long: `Run the bot, without a window, until Ctrl-C or SIGTERM. A stop finishes what is
-under way, within 10 seconds; what then still waits is kept for the next start.
+		Long: `Run the bot, without a window, until Ctrl-C, SIGTERM or SIGHUP. A stop finishes what is
+under way, within 10 seconds; what then still waits is kept for the next start. A
+second Ctrl-C ends it at once. It goes on when nobody reads its output any more.
 
 Under systemd, with Type=notify, the service has started once the bot can work;
 systemctl status says how it is, and WatchdogSec= ends one that is stuck. If a
@@ -70,6 +74,10 @@ The first line also has version, config, listen, url, allowed_users and reply_as
 		if err := env.asService(a.Ready()); errors.As(err, new(setUpError)) {
 			return errors.Join(err, a.Close())
 		}
+		if env.OnKill != nil {
+			env.OnKill(a.Kill)
+		}
+		defer env.outliveOutput()()
 		out := env.printer(format, level)
 		out.begin(openingOf(home, cfg, a.Addr()))
 		var watching sync.WaitGroup
@@ -79,6 +87,17 @@ The first line also has version, config, listen, url, allowed_users and reply_as
 		return err
 	}
 	return cmd
+}
+
+// outliveOutput lets the command go on when whoever reads its output has gone:
+// without it, the next line would end the process in the middle of a request.
+func (env Env) outliveOutput() (end func()) {
+	if o, ok := env.Stdout.(*output); ok {
+		o.aside = true
+	}
+	broken := make(chan os.Signal, 1) // and nobody waits for it; signal.Ignore would let programs of handlers inherit that
+	signal.Notify(broken, syscall.SIGPIPE)
+	return func() { signal.Stop(broken) }
 }
 
 func openingOf(home config.Home, cfg config.Config, listen string) opening {

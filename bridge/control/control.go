@@ -34,12 +34,14 @@ const (
 	eventBuffer = 4096
 )
 
-// Options say what a Bot works with. All are needed, but for Getenv.
+// Options say what a Bot works with. All are needed, but for the
+// last two.
 type Options struct {
 	Home    config.Home
 	Secrets *secret.Store
 	Version string
 	Getenv  func(string) string // see app.Options
+	OnKill  func(kill func())   // is given what to do before the process ends at once; may be nil
 }
 
 // Bot is the bot as a person handles it: it runs whenever the settings let it,
@@ -71,7 +73,7 @@ type view struct {
 
 // New returns a Bot. Run makes it work.
 func New(o Options) *Bot {
-	return &Bot{
+	b := &Bot{
 		Options: o,
 		bus:     &eventlog.Bus{},
 		reload:  make(chan struct{}, 1),
@@ -79,6 +81,10 @@ func New(o Options) *Bot {
 		changed: make(chan struct{}),
 		state:   bridge.StateStarting,
 	}
+	if o.OnKill != nil {
+		o.OnKill(b.Kill)
+	}
+	return b
 }
 
 // Run keeps the bot running until ctx is done, then stops it as app.App.Run does.
@@ -109,6 +115,15 @@ func (b *Bot) Run(ctx context.Context) error {
 		return nil
 	}
 	return b.reader.Close()
+}
+
+// Kill ends the programs of handlers, by force, in a process that ends at once.
+func (b *Bot) Kill() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.app != nil {
+		b.app.Kill()
+	}
 }
 
 // watchSettings is the one watcher of config.toml in this process.

@@ -51,11 +51,12 @@ const (
 // ended by the end of their output; nor, anywhere, one that took TMPDIR out of
 // its environment.
 type Exec struct {
-	Command []string // the program, as config.FindProgram takes it, and its arguments
-	Base    string   // the folder that a relative path of the program counts from
-	Dir     string   // its working folder; made if missing
-	Temp    string   // where folders for single messages are made and removed; see CleanTemp
-	Files   Fetcher  // gets the files that were shared; nil: the program gets their links
+	Command []string  // the program, as config.FindProgram takes it, and its arguments
+	Base    string    // the folder that a relative path of the program counts from
+	Dir     string    // its working folder; made if missing
+	Temp    string    // where folders for single messages are made and removed; see CleanTemp
+	Files   Fetcher   // gets the files that were shared; nil: the program gets their links
+	Running *Programs // has the program while it runs; may be nil
 }
 
 // Exec is a Handler.
@@ -139,6 +140,7 @@ func (e Exec) run(ctx context.Context, path, temp string, input []byte) (string,
 		return "", notStarted(path, err)
 	}
 	defer family.end()
+	defer e.Running.forget(family)
 	cmd.Cancel = family.ask
 	streams, err := newStreams(cmd, stop)
 	if err != nil {
@@ -146,7 +148,7 @@ func (e Exec) run(ctx context.Context, path, temp string, input []byte) (string,
 	}
 	defer streams.close()
 
-	if err := cmd.Start(); err != nil {
+	if err := e.Running.start(family); err != nil {
 		if ctx.Err() != nil {
 			return "", failed(ctx, path, ctx.Err(), "")
 		}
@@ -179,6 +181,52 @@ func (e Exec) run(ctx context.Context, path, temp string, input []byte) (string,
 		return "", failed(ctx, path, err, last)
 	}
 	return reply(streams.output.data), nil
+}
+
+// Programs are those that run for handlers now.
+type Programs struct {
+	mu      sync.Mutex
+	running map[*family]struct{}
+	killed  bool
+}
+
+// Kill ends all of them by force, with what they started. None is started
+// after it: it is for a process that ends at once.
+func (p *Programs) Kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.killed = true
+	for f := range p.running {
+		f.kill()
+	}
+}
+
+func (p *Programs) start(f *family) error {
+	if p == nil {
+		return f.cmd.Start()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.killed {
+		return context.Canceled
+	}
+	err := f.cmd.Start()
+	if err == nil {
+		if p.running == nil {
+			p.running = make(map[*family]struct{})
+		}
+		p.running[f] = struct{}{}
+	}
+	return err
+}
+
+func (p *Programs) forget(f *family) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.running, f)
 }
 
 // failed returns what it means that the program at path ended with err, or did

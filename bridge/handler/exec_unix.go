@@ -36,11 +36,14 @@ func (f *family) ask() error {
 	return nil
 }
 
+// kill ends all.
+func (f *family) kill() { f.signal(syscall.SIGKILL) }
+
 // end ends all, once.
 func (f *family) end() {
 	if !f.ended {
 		f.ended = true
-		f.signal(syscall.SIGKILL)
+		f.kill()
 	}
 }
 

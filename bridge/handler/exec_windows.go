@@ -88,6 +88,9 @@ func resume(pid uint32) error {
 // ask ends all: Windows has no request to end for a program without a window.
 func (f *family) ask() error { return windows.TerminateJobObject(f.job, 1) }
 
+// kill has nothing to do: the job ends with the process that kills it.
+func (f *family) kill() {}
+
 // end ends all, once.
 func (f *family) end() {
 	if f.job != 0 {
