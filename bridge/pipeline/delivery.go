@@ -38,6 +38,9 @@ type Talk interface {
 	// FindByRef looks for a posted reply. An error of CodeUnauthorized means
 	// that it cannot look, for want of an app token.
 	FindByRef(ctx context.Context, room, ref string) (messageID string, found bool, err error)
+	// Answers returns nil if the server works, as far as can be seen without
+	// posting anything.
+	Answers(ctx context.Context) error
 }
 
 // Delivery sends the replies of the outbox.
@@ -174,6 +177,9 @@ func (d *Delivery) hopeless(item bridge.OutboxItem, code bridge.Code, now time.T
 func (d *Delivery) send(ctx context.Context, item bridge.OutboxItem) (messageID string, err error) {
 	if item.Unclear > 0 && item.Reply.Text != "" {
 		id, found, err := d.Servers.Talk().FindByRef(ctx, item.Reply.Room.Token, item.Reply.Ref)
+		if bridge.CodeOf(err) == bridge.CodeUnauthorized && item.Unclear < maxUnclear {
+			err = d.Servers.Talk().Answers(ctx) // the last attempt is not for a server that is down
+		}
 		switch {
 		case err == nil && found:
 			return id, nil

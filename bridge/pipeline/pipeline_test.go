@@ -554,6 +554,16 @@ type server struct {
 	looks int
 	send  func(n int, r bridge.Reply) (string, error)
 	find  func(ref string) (string, bool, error)
+	up    func() error // nil: it is
+}
+
+func (s *server) Answers(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.up == nil {
+		return nil
+	}
+	return s.up()
 }
 
 func (s *server) Send(_ context.Context, r bridge.Reply) (string, error) {
@@ -653,6 +663,8 @@ func (a attempts) Send(ctx context.Context, _ bridge.Reply) (string, error) {
 		return "", ctx.Err()
 	}
 }
+
+func (a attempts) Answers(context.Context) error { return nil }
 
 func (a attempts) FindByRef(context.Context, string, string) (string, bool, error) {
 	return "", false, failure(bridge.CodeUnauthorized)
@@ -826,6 +838,29 @@ func TestUnclear(t *testing.T) {
 		stop()
 		if o, err := f.Reply(t.Context(), ids[0]); err != nil || o.State != bridge.ReplyGivenUp || len(s.sent) != 2 {
 			t.Errorf("outcome %+v %v after %d requests, want given up after 2", o, err, len(s.sent))
+		}
+	})
+	t.Run("cannot look, and the server is down", func(t *testing.T) {
+		f := newFixture(t)
+		asked := 0
+		s := &server{send: func(n int, r bridge.Reply) (string, error) {
+			if n == 1 {
+				return unclear(n, r)
+			}
+			return "100", nil
+		}}
+		s.up = func() error {
+			if asked++; asked < 3 {
+				return failure(bridge.CodeUnavailable)
+			}
+			return nil
+		}
+		f.enqueue(t, "a")
+		running(t, f.delivery(s).Run)
+		f.await(t, titled("attempt 3 follows"))
+		f.await(t, titled("Reply sent"))
+		if len(s.sent) != 2 || asked != 3 {
+			t.Errorf("sent %d times after %d looks, want a second time once it is up", len(s.sent), asked)
 		}
 	})
 	t.Run("cannot look now", func(t *testing.T) {

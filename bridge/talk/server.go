@@ -82,6 +82,13 @@ func (c *Client) Capabilities(ctx context.Context) (Capabilities, error) {
 	return capabilities, nil
 }
 
+// Answers returns nil if the server works, as far as can be seen without
+// posting anything.
+func (c *Client) Answers(ctx context.Context) error {
+	_, err := c.Capabilities(ctx)
+	return err
+}
+
 // User asks whose app token it is. The error is of CodeUnauthorized if there is
 // no token, or a wrong one.
 func (c *Client) User(ctx context.Context) (bridge.Actor, error) {
