@@ -29,11 +29,11 @@ type Check struct {
 
 // Result is what a check found.
 type Result struct {
-	Status Status
-	Seen   Text // a fact, with its number: "valid until 2027-02-11"
-	Why    Text // why it matters; can be zero where all is well
-	Fix    Text // what to type or click, as it stands; can be zero where all is well
-	Late   bool // it failed for want of time alone: a second try can come out better
+	Status Status `json:"status"`
+	Seen   Text   `json:"seen,omitzero"`  // a fact, with its number: "valid until 2027-02-11"
+	Why    Text   `json:"why,omitzero"`   // why it matters; can be zero where all is well
+	Fix    Text   `json:"fix,omitzero"`   // what to type or click, as it stands; can be zero where all is well
+	Late   bool   `json:"late,omitempty"` // it failed for want of time alone: a second try can come out better
 }
 
 // Passed is the result of a check that found all well.

@@ -22,18 +22,18 @@ type Practice interface {
 
 // Line is one line of a practice room.
 type Line struct {
-	Time     time.Time
-	Author   Actor
-	Bot      bool
-	Text     string        // Markdown if Bot
-	Took     time.Duration // of an answer, since the message
-	Reaction string        // emoji on the line; empty: none
-	Note     Text          // what Perch did instead of answering; zero: Text counts
+	Time     time.Time     `json:"time"`
+	Author   Actor         `json:"author"`
+	Bot      bool          `json:"bot,omitempty"`
+	Text     string        `json:"text,omitempty"`     // Markdown if Bot
+	Took     time.Duration `json:"took,omitempty"`     // of an answer, since the message
+	Reaction string        `json:"reaction,omitempty"` // emoji on the line; empty: none
+	Note     Text          `json:"note,omitzero"`      // what Perch did instead of answering; zero: Text counts
 }
 
 // Commands are what to type on one kind of server to install the bot.
 type Commands struct {
-	Server string // "Bare metal", "Docker", "AIO" or "Snap"
-	Lines  string // with the secret
-	Shown  string // with the secret masked
+	Server string `json:"server"` // "Bare metal", "Docker", "AIO" or "Snap"
+	Lines  string `json:"lines"`  // with the secret
+	Shown  string `json:"shown"`  // with the secret masked
 }

@@ -482,11 +482,7 @@ func takeHome(home config.Home) (*flock.Flock, error) {
 		}
 	}
 	if !ok {
-		return nil, &bridge.Error{
-			Code: bridge.CodeConflict,
-			Text: bridge.Say("Perch is already running with the folder %s", home.DataDir),
-			Hint: bridge.Say("Stop the other one, or give this one a folder of its own: PERCH_HOME=/path perch run. What the other one does: perch log --follow"),
-		}
+		return nil, home.Taken()
 	}
 	return lock, nil
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"perch/bridge"
@@ -15,18 +16,14 @@ import (
 const sendTimeout = 30 * time.Second
 
 // Send posts a text into the conversation with this token, through the outbox,
-// and returns when it stands there. A running Perch with the same home sends
-// it; else this process does. The error says why it was not posted in time.
+// and returns when it stands there. The error says why it was not posted in time;
+// it is of CodeConflict if a Perch with the same home runs, which can be asked to.
 func Send(ctx context.Context, o Options, room, text string) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	a, err := open(ctx, o)
 	if bridge.CodeOf(err) == bridge.CodeConflict { // somebody else is at work there
-		j, err := journal.Open(ctx, o.Home.JournalFile(), journal.Options{Guest: true})
-		if err != nil {
-			return err
-		}
-		return errors.Join(post(ctx, j, room, text, talk.DefaultMaxLength), j.Close())
+		return beside(ctx, o, room, text)
 	}
 	if err != nil {
 		return err
@@ -38,72 +35,111 @@ func Send(ctx context.Context, o Options, room, text string) error {
 		defer close(sent)
 		_ = a.delivery().Run(sending) // until stop
 	}()
-	err = post(ctx, a.journal, room, text, a.maxLength.Load())
+	ids, err := a.Post(ctx, room, text, false)
+	if err == nil {
+		err = a.Posted(ctx, ids)
+	}
 	stop()
 	<-sent
 	stopRecording()
 	return errors.Join(err, a.Close())
 }
 
-// post puts a text into the outbox and waits until somebody has posted it.
-func post(ctx context.Context, j *journal.Journal, token, text string, maxLength int64) error {
-	var replies []bridge.Reply
-	for _, part := range talk.Split(bridge.CleanText(text), int(maxLength)) {
-		replies = append(replies, bridge.Reply{Ref: pipeline.NewRef(), Room: bridge.Room{Token: token}, Text: part})
-	}
-	if len(replies) == 0 {
-		return &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("There is nothing to send: the text is empty")}
-	}
-	ids, err := j.Enqueue(ctx, replies)
+// beside has another process post a text.
+func beside(ctx context.Context, o Options, room, text string) error {
+	j, err := journal.Open(ctx, o.Home.JournalFile(), journal.Options{Guest: true})
 	if err != nil {
 		return err
 	}
+	defer func() { _ = j.Close() }()
+	other := &App{Options: o, journal: j}
+	other.maxLength.Store(talk.DefaultMaxLength)
+	ids, err := other.Post(ctx, room, text, false)
+	if err != nil {
+		return err
+	}
+	looking, stop := context.WithCancel(ctx)
+	var ended sync.WaitGroup
+	defer ended.Wait()
+	defer stop()
+	ended.Go(func() {
+		look := time.NewTicker(50 * time.Millisecond)
+		defer look.Stop()
+		for looking.Err() == nil {
+			select {
+			case <-looking.Done():
+			case <-look.C: // the other process publishes its events on its own bus
+				o.Bus.Publish(bridge.Event{Stage: bridge.StageSender})
+			}
+		}
+	})
+	return other.Posted(ctx, ids)
+}
+
+// Post puts a text into the outbox of a running bot, in as many parts as it
+// needs, and returns their ids when they are on disk.
+func (a *App) Post(ctx context.Context, token, text string, silent bool) ([]int64, error) {
+	var replies []bridge.Reply
+	for _, part := range talk.Split(bridge.CleanText(text), int(a.maxLength.Load())) {
+		replies = append(replies, bridge.Reply{Ref: pipeline.NewRef(), Room: bridge.Room{Token: token}, Text: part, Silent: silent})
+	}
+	if len(replies) == 0 {
+		return nil, &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("There is nothing to send: the text is empty")}
+	}
+	return a.journal.Enqueue(ctx, replies)
+}
+
+// Posted waits until replies with these ids stand in their conversation. The
+// error says why one does not, or does not yet, when ctx is done.
+func (a *App) Posted(ctx context.Context, ids []int64) error {
+	events := a.Bus.Subscribe(eventBuffer)
+	defer events.Close()
 	for _, id := range ids {
-		if err := await(ctx, j, id); err != nil {
-			return err
+		for {
+			reply, err := a.journal.Reply(context.WithoutCancel(ctx), id)
+			if err != nil {
+				return err
+			}
+			if done, err := concluded(reply); done {
+				if err != nil {
+					return err
+				}
+				break
+			}
+			if _, _, err := events.Next(ctx); err != nil {
+				return &bridge.Error{
+					Code:  bridge.CodeUnavailable,
+					Text:  bridge.Say("It is not posted yet; Perch goes on trying while it runs"),
+					Hint:  bridge.Say("See how it goes: perch log --follow"),
+					Cause: causeOf(reply),
+				}
+			}
 		}
 	}
 	return nil
 }
 
-// await waits until a reply was sent or given up, or everything is held.
-func await(ctx context.Context, j *journal.Journal, id int64) error {
-	look := time.NewTicker(50 * time.Millisecond)
-	defer look.Stop()
-	for {
-		reply, err := j.Reply(ctx, id)
-		if err != nil && ctx.Err() == nil {
-			return err
+// concluded reports whether a reply was sent or given up, or everything is held.
+func concluded(reply bridge.ReplyRecord) (done bool, err error) {
+	switch reply.State {
+	case bridge.ReplySent:
+		return true, nil
+	case bridge.ReplyGivenUp:
+		return true, &bridge.Error{
+			Code:  bridge.CodeRejected,
+			Text:  bridge.Say("It was not posted"),
+			Hint:  bridge.Say("More on it: perch log --level error"),
+			Cause: causeOf(reply),
 		}
-		switch reply.State {
-		case bridge.ReplySent:
-			return nil
-		case bridge.ReplyGivenUp:
-			return &bridge.Error{
-				Code:  bridge.CodeRejected,
-				Text:  bridge.Say("It was not posted"),
-				Hint:  bridge.Say("More on it: perch log --level error"),
-				Cause: causeOf(reply),
-			}
-		case bridge.ReplyHeld:
-			return &bridge.Error{
-				Code:  bridge.CodeUnauthorized,
-				Text:  bridge.Say("It waits: replies are held back"),
-				Hint:  bridge.Say("See why: perch log --level error. When that is fixed: perch retry"),
-				Cause: causeOf(reply),
-			}
-		default:
+	case bridge.ReplyHeld:
+		return true, &bridge.Error{
+			Code:  bridge.CodeUnauthorized,
+			Text:  bridge.Say("It waits: replies are held back"),
+			Hint:  bridge.Say("See why: perch log --level error. When that is fixed: perch retry"),
+			Cause: causeOf(reply),
 		}
-		select {
-		case <-ctx.Done():
-			return &bridge.Error{
-				Code:  bridge.CodeUnavailable,
-				Text:  bridge.Say("It is not posted yet; Perch goes on trying while it runs"),
-				Hint:  bridge.Say("See how it goes: perch log --follow"),
-				Cause: causeOf(reply),
-			}
-		case <-look.C:
-		}
+	default:
+		return false, nil
 	}
 }
 

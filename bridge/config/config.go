@@ -4,6 +4,7 @@
 package config
 
 import (
+	"math"
 	"net/url"
 	"reflect"
 	"strconv"
@@ -15,27 +16,27 @@ import (
 
 // Config is everything that config.toml says.
 type Config struct {
-	Version int     // of the file's form; see migrations
-	Talk    Talk    // [channels_config.nextcloud_talk], as PRX and ZeroClaw have it
-	Webhook Webhook // [webhook]
-	Tunnel  Tunnel  // [tunnel]
-	Handler Handler // [handler]
-	Voice   Voice   // [voice]
-	Journal Journal // [journal]
-	Window  Window  // [window]
+	Version int     `json:"version"` // of the file's form; see migrations
+	Talk    Talk    `json:"talk"`    // [channels_config.nextcloud_talk], as PRX and ZeroClaw have it
+	Webhook Webhook `json:"webhook"` // [webhook]
+	Tunnel  Tunnel  `json:"tunnel"`  // [tunnel]
+	Handler Handler `json:"handler"` // [handler]
+	Voice   Voice   `json:"voice"`   // [voice]
+	Journal Journal `json:"journal"` // [journal]
+	Window  Window  `json:"window"`  // [window]
 
-	Handlers map[string]Handler // [handlers.<name>], beside the one in [handler]
-	Rooms    map[string]Room    // [rooms.<token>]
+	Handlers map[string]Handler `json:"handlers"` // [handlers.<name>], beside the one in [handler]
+	Rooms    map[string]Room    `json:"rooms"`    // [rooms.<token>]
 }
 
 // Talk is the Nextcloud server and who is answered there.
 type Talk struct {
-	BaseURL      string   // without a trailing slash and index.php
-	AllowedUsers []string // "alice", "guests/<id>", "*" for everybody; nil denies all
-	Receive      Receive
-	MarkRead     bool // ByAccount: what was received is marked as read
-	ReplyAs      ReplyAs
-	CAFile       string // PEM file of a private CA or a self-signed certificate; empty: the system's CAs alone
+	BaseURL      string   `json:"base_url"`      // without a trailing slash and index.php
+	AllowedUsers []string `json:"allowed_users"` // "alice", "guests/<id>", "*" for everybody; nil denies all
+	Receive      Receive  `json:"receive"`
+	MarkRead     bool     `json:"mark_read"` // ByAccount: what was received is marked as read
+	ReplyAs      ReplyAs  `json:"reply_as"`
+	CAFile       string   `json:"ca_file"` // PEM file of a private CA or a self-signed certificate; empty: the system's CAs alone
 }
 
 // Receive says how messages get to Perch.
@@ -67,17 +68,17 @@ const (
 
 // Webhook is where Perch listens for Talk.
 type Webhook struct {
-	Listen           string // host:port
-	Path             string // begins with a slash
-	RequireSignature bool
-	PublicURL        string // where Nextcloud reaches Perch; empty: not known here
+	Listen           string `json:"listen"` // host:port
+	Path             string `json:"path"`   // begins with a slash
+	RequireSignature bool   `json:"require_signature"`
+	PublicURL        string `json:"public_url"` // where Nextcloud reaches Perch; empty: not known here
 }
 
 // Tunnel is the way from the Internet to the webhook through Cloudflare.
 type Tunnel struct {
-	Mode     TunnelMode
-	Hostname string // TunnelNamed: the public host name, as the Cloudflare dashboard has it
-	Protocol string // "auto", "quic" or "http2"
+	Mode     TunnelMode `json:"mode"`
+	Hostname string     `json:"hostname"` // TunnelNamed: the public host name, as the Cloudflare dashboard has it
+	Protocol string     `json:"protocol"` // "auto", "quic" or "http2"
 }
 
 // TunnelMode says which tunnel is opened.
@@ -92,32 +93,32 @@ const (
 
 // Handler is what answers messages, and when.
 type Handler struct {
-	Kind string // Commands, Exec, HTTP, LLM or Relay
+	Kind string `json:"kind"` // Commands, Exec, HTTP, LLM or Relay
 
-	Trigger Trigger  // empty: OnPrefix for Commands, OnAll for the others
-	Prefix  string   // OnPrefix: what a message begins with
-	Names   []string // OnMention: what the bot is called, at the start of a message
-	Quote   bool     // reply to the message, not just after it
-	Silent  bool     // notify nobody
-	Ack     string   // emoji on a message while it is worked on; empty: none
-	OnError string   // what the room is told when the handler fails; empty: nothing
-	Timeout Duration // of one message; for Relay of one attempt
-	AtOnce  int      // how many messages of different rooms are worked on at once
-	Queue   int      // how many messages of one room can wait
-	Files   Files    // what Exec, HTTP and LLM get of a shared file
+	Trigger Trigger  `json:"trigger"`     // empty: OnPrefix for Commands, OnAll for the others
+	Prefix  string   `json:"prefix"`      // OnPrefix: what a message begins with
+	Names   []string `json:"names"`       // OnMention: what the bot is called, at the start of a message
+	Quote   bool     `json:"quote"`       // reply to the message, not just after it
+	Silent  bool     `json:"silent"`      // notify nobody
+	Ack     string   `json:"ack"`         // emoji on a message while it is worked on; empty: none
+	OnError string   `json:"on_error"`    // what the room is told when the handler fails; empty: nothing
+	Timeout Duration `json:"timeout"`     // of one message; for Relay of one attempt
+	AtOnce  int      `json:"at_once"`     // how many messages of different rooms are worked on at once
+	Queue   int      `json:"queue"`       // how many messages of one room can wait
+	Files   Files    `json:"attachments"` // what Exec, HTTP and LLM get of a shared file
 
-	Commands []Command // Commands: those beside the built-in ones
+	Commands []Command `json:"commands"` // Commands: those beside the built-in ones
 
-	Command []string // Exec: the program, as Program finds it, and its arguments
+	Command []string `json:"command"` // Exec: the program, as Program finds it, and its arguments
 
-	URL string // HTTP and Relay: where to post to
+	URL string `json:"url"` // HTTP and Relay: where to post to
 
-	BaseURL      string  // LLM: of an OpenAI-compatible server, with /v1
-	Model        string  // LLM
-	SystemPrompt string  // LLM
-	Temperature  float64 // LLM: 0 to 2; negative: what the server takes by itself
-	History      int     // LLM: how many earlier messages and answers of a room it is shown
-	MaxTokens    int     // LLM: of one answer; 0: what the server takes by itself
+	BaseURL      string  `json:"base_url"`      // LLM: of an OpenAI-compatible server, with /v1
+	Model        string  `json:"model"`         // LLM
+	SystemPrompt string  `json:"system_prompt"` // LLM
+	Temperature  float64 `json:"temperature"`   // LLM: 0 to 2; negative: what the server takes by itself
+	History      int     `json:"history"`       // LLM: how many earlier messages and answers of a room it is shown
+	MaxTokens    int     `json:"max_tokens"`    // LLM: of one answer; 0: what the server takes by itself
 }
 
 // The kinds of handlers.
@@ -131,9 +132,9 @@ const (
 
 // Command is a command of the user's own: what "!name" is answered.
 type Command struct {
-	Name  string
-	Help  string
-	Reply string // Markdown with {text}, {author}, {author_id}, {room}, {date} and {time} to be filled in
+	Name  string `json:"name"`
+	Help  string `json:"help"`
+	Reply string `json:"reply"` // Markdown with {text}, {author}, {author_id}, {room}, {date} and {time} to be filled in
 }
 
 // Trigger says which messages a handler is asked.
@@ -160,23 +161,23 @@ const (
 
 // Room is what differs in one conversation.
 type Room struct {
-	Enabled      bool     // false: nobody is answered there
-	Trigger      Trigger  // empty: as the handler has it
-	AllowedUsers []string // in place of Talk.AllowedUsers; nil: those
-	Handler      string   // name of one of Handlers; empty: the one in [handler]
+	Enabled      bool     `json:"enabled"`       // false: nobody is answered there
+	Trigger      Trigger  `json:"trigger"`       // empty: as the handler has it
+	AllowedUsers []string `json:"allowed_users"` // in place of Talk.AllowedUsers; nil: those
+	Handler      string   `json:"handler"`       // name of one of Handlers; empty: the one in [handler]
 }
 
 // Voice is how voice messages are heard.
 type Voice struct {
-	BaseURL  string // of a server that transcribes as OpenAI does, with /v1; empty: they are files like others
-	Model    string
-	Language string // that people speak, such as "de"; empty: the server finds out
+	BaseURL  string `json:"base_url"` // of a server that transcribes as OpenAI does, with /v1; empty: they are files like others
+	Model    string `json:"model"`
+	Language string `json:"language"` // that people speak, such as "de"; empty: the server finds out
 }
 
 // Window is how the desktop program behaves.
 type Window struct {
-	Language string // "en", "fr", "de"; empty: the system's
-	OnClose  string // CloseHides or CloseQuits
+	Language string `json:"language"` // "en", "fr", "de"; empty: the system's
+	OnClose  string `json:"on_close"` // CloseHides or CloseQuits
 }
 
 // The values of Window.OnClose.
@@ -187,9 +188,9 @@ const (
 
 // Journal is what Perch remembers, and for how long.
 type Journal struct {
-	Keep      Span
-	StoreText bool     // keep the text of messages that are done with
-	CatchUp   Duration // what was missed and is older is not answered
+	Keep      Span     `json:"keep"`
+	StoreText bool     `json:"store_text"` // keep the text of messages that are done with
+	CatchUp   Duration `json:"catch_up"`   // what was missed and is older is not answered
 }
 
 // Default returns the settings of a file that says nothing. They lack the
@@ -270,6 +271,17 @@ func (d Duration) String() string {
 // are none: "2s", "1m30s", "5m".
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
+// UnmarshalJSON takes any length of time: of settings that are not checked yet.
+func (d *Duration) UnmarshalJSON(data []byte) error {
+	text, err := strconv.Unquote(string(data))
+	if err != nil {
+		return err
+	}
+	v, err := time.ParseDuration(text)
+	*d = Duration(v)
+	return err
+}
+
 // UnmarshalText returns an error of CodeInvalid unless text is a length of
 // time from 100ms to 24h.
 func (d *Duration) UnmarshalText(text []byte) error {
@@ -315,17 +327,36 @@ func (s Span) String() string {
 // UnmarshalText returns an error of CodeInvalid unless text is a whole number
 // followed by d, h or m, from 1h to 3650d.
 func (s *Span) UnmarshalText(text []byte) error {
-	digits, name := string(text), ""
+	if v, ok := parseSpan(string(text)); ok && v >= minKeep && v <= maxKeep {
+		*s = v
+		return nil
+	}
+	return &bridge.Error{Code: bridge.CodeInvalid, Text: wrongSpan()}
+}
+
+// UnmarshalJSON takes any length of time: of settings that are not checked yet.
+func (s *Span) UnmarshalJSON(data []byte) error {
+	text, err := strconv.Unquote(string(data))
+	if v, ok := parseSpan(text); ok {
+		*s = v
+	} else if err == nil {
+		err = &bridge.Error{Code: bridge.CodeInvalid, Text: wrongSpan()}
+	}
+	return err
+}
+
+// parseSpan reads a whole number of days, hours or minutes.
+func parseSpan(text string) (_ Span, ok bool) {
+	digits, name := text, ""
 	if n := len(text); n > 0 {
-		digits, name = string(text[:n-1]), string(text[n-1:])
+		digits, name = text[:n-1], text[n-1:]
 	}
 	unit := map[string]Span{"d": day, "h": hour, "m": minute}[name]
 	n, err := strconv.ParseUint(digits, 10, 31)
-	if err != nil || unit == 0 || Span(n) > maxKeep/unit || Span(n)*unit < minKeep {
-		return &bridge.Error{Code: bridge.CodeInvalid, Text: wrongSpan()}
+	if err != nil || unit == 0 || Span(n) > math.MaxInt64/unit {
+		return 0, false
 	}
-	*s = Span(n) * unit
-	return nil
+	return Span(n) * unit, true
 }
 
 func wrongSpan() bridge.Text {

@@ -71,6 +71,18 @@ func (h Home) ConfigFile() string { return filepath.Join(h.ConfigDir, "config.to
 // JournalFile returns the path of the journal's database.
 func (h Home) JournalFile() string { return filepath.Join(h.DataDir, "journal.db") }
 
+// SocketFile returns the path of the socket on which the running Perch answers.
+func (h Home) SocketFile() string { return filepath.Join(h.DataDir, "perch.sock") }
+
+// Taken is the error of a process that finds another one working with h.
+func (h Home) Taken() error {
+	return &bridge.Error{
+		Code: bridge.CodeConflict,
+		Text: bridge.Say("Perch is already running with the folder %s", h.DataDir),
+		Hint: bridge.Say("Stop the other one, or give this one a folder of its own: PERCH_HOME=/path perch run. What the other one does: perch log --follow"),
+	}
+}
+
 // LockFile returns the path of the file that the running Perch holds locked.
 func (h Home) LockFile() string { return filepath.Join(h.DataDir, "perch.lock") }
 

@@ -17,12 +17,12 @@ import (
 // Problem is one thing in a configuration that is wrong, or that a person
 // should know.
 type Problem struct {
-	File   string      // as given to Parse; can be empty
-	Line   int         // from 1; 0 where it is not known
-	Key    string      // "webhook.listen", "handlers.house.url", "handler.command[2].name"; empty if the problem has none
-	Text   bridge.Text // what is wrong and what is allowed, without the place
-	Hint   bridge.Text // what to do; can be zero
-	Secret string      // name of the secret that stands there; empty: the problem is another one
+	File   string      `json:"file,omitempty"`   // as given to Parse; can be empty
+	Line   int         `json:"line,omitempty"`   // from 1; 0 where it is not known
+	Key    string      `json:"key,omitempty"`    // "webhook.listen", "handlers.house.url", "handler.command[2].name"; empty if the problem has none
+	Text   bridge.Text `json:"text"`             // what is wrong and what is allowed, without the place
+	Hint   bridge.Text `json:"hint,omitzero"`    // what to do; can be zero
+	Secret string      `json:"secret,omitempty"` // name of the secret that stands there; empty: the problem is another one
 }
 
 // Place returns where the problem is, as compilers write it:

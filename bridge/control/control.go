@@ -393,15 +393,64 @@ func cannotPause(err error) error {
 
 // Retry sends what is held back.
 func (b *Bot) Retry(ctx context.Context) error {
-	j, err := b.guest(ctx)
+	_, err := b.Release(ctx)
+	return err
+}
+
+// Release sends what is held back, and says if anything was.
+func (b *Bot) Release(ctx context.Context) (held bool, err error) {
+	j, err := b.journal(ctx)
+	if err != nil {
+		return false, err
+	}
+	if _, held, err = j.HeldUntil(ctx); err == nil {
+		err = j.Resume(ctx) // in any case: what waits for its next attempt is due at once
+	}
+	if err != nil {
+		return false, err
+	}
+	b.bus.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventResumed, Title: bridge.Say("Replies are no longer held back.")})
+	return held, nil
+}
+
+// Post puts a text into the outbox and returns the ids of its parts when they are
+// on disk; a bot that does not run takes none.
+func (b *Bot) Post(ctx context.Context, room, text string, silent bool) ([]int64, error) {
+	a, err := b.running()
+	if err != nil {
+		return nil, err
+	}
+	return a.Post(ctx, room, text, silent)
+}
+
+// Posted waits until what Post returned stands in the conversation. The error
+// says why it does not, or not yet, when ctx is done.
+func (b *Bot) Posted(ctx context.Context, ids []int64) error {
+	a, err := b.running()
 	if err != nil {
 		return err
 	}
-	if err := j.Resume(ctx); err != nil {
-		return err
+	return a.Posted(ctx, ids)
+}
+
+// running returns the bot that runs.
+func (b *Bot) running() (*app.App, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.app != nil && b.state == bridge.StateRunning:
+		return b.app, nil
+	case b.state == bridge.StatePaused:
+		return nil, &bridge.Error{
+			Code: bridge.CodeUnavailable, Text: bridge.Say("The bot is paused"),
+			Hint: bridge.Say("Take it into service again: perch resume"),
+		}
+	default:
+		return nil, &bridge.Error{
+			Code: bridge.CodeUnavailable, Text: bridge.Say("The bot does not work at the moment"),
+			Hint: bridge.Say("See why: perch status"), Cause: b.failure,
+		}
 	}
-	b.bus.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventResumed, Title: bridge.Say("Replies are no longer held back.")})
-	return nil
 }
 
 // request asks for something to be done soon; once, however often it is asked.

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"strconv"
 	"time"
 
 	"perch/bridge"
@@ -59,23 +58,7 @@ func (b *Bot) explain(s *bridge.Snapshot, facts app.Facts) {
 	case last.ReceivedAt.IsZero():
 		s.Detail = bridge.Say("Waiting for the first message at %s", s.Address)
 	default:
-		s.Detail = since(time.Since(last.ReceivedAt), last.Author.String(), last.Room.String())
-	}
-}
-
-// since says when the last message came.
-func since(d time.Duration, who, room string) bridge.Text {
-	switch {
-	case d < 2*time.Second:
-		return bridge.Say("A message just now from %s in %s", who, room)
-	case d < time.Minute:
-		return bridge.Say("Last message %s s ago from %s in %s", strconv.Itoa(int(d.Seconds())), who, room)
-	case d < time.Hour:
-		return bridge.Say("Last message %s min ago from %s in %s", strconv.Itoa(int(d.Minutes())), who, room)
-	case d < 48*time.Hour:
-		return bridge.Say("Last message %s h ago from %s in %s", strconv.Itoa(int(d.Hours())), who, room)
-	default:
-		return bridge.Say("Last message %s days ago from %s in %s", strconv.Itoa(int(d.Hours()/24)), who, room)
+		s.Detail = bridge.Heard(last, time.Now())
 	}
 }
 

@@ -30,20 +30,27 @@ type Options struct {
 	Again  string        // what a command that runs a check again is to end with; can be empty
 }
 
+// Request says what a running bot is to examine.
+type Request struct {
+	Only []string `json:"only,omitempty"` // ids; none: all
+	Room string   `json:"room,omitempty"` // token of the conversation to look at; empty: the one last heard from
+	Wait bool     `json:"wait,omitempty"` // for a webhook that somebody causes
+}
+
 // Row is a check and what it found.
 type Row struct {
-	ID    string
-	Title bridge.Text
-	Needs []string
+	ID    string      `json:"id"`
+	Title bridge.Text `json:"title"`
+	Needs []string    `json:"needs"`
 	bridge.Result
-	Duration time.Duration
+	Duration time.Duration `json:"duration"`
 }
 
 // Report is what all checks found, in their order.
 type Report struct {
-	Rows     []Row
-	Duration time.Duration
-	Strict   bool
+	Rows     []Row         `json:"rows"`
+	Duration time.Duration `json:"duration"`
+	Strict   bool          `json:"strict,omitempty"`
 }
 
 // Run runs checks side by side, each after those that it needs, and calls row
