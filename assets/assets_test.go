@@ -50,6 +50,9 @@ func sentences(t *testing.T) map[string]string {
 				t.Errorf("%s: the format of Say is not a constant, so it cannot be translated", at)
 				return true
 			}
+			if strings.Contains(sentence, "perch secret set ") && !slices.ContainsFunc(secretKeepers(), func(file string) bool { return strings.HasSuffix(at.Filename, file) }) {
+				t.Errorf("%s: where a secret comes from the environment this is wrong; ask Secret.HowTo", at)
+			}
 			if strings.ContainsFunc(verb.ReplaceAllString(sentence, ""), isLetter) {
 				found[sentence] = at.String()
 			}
@@ -64,6 +67,12 @@ func sentences(t *testing.T) map[string]string {
 }
 
 func isLetter(r rune) bool { return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' }
+
+// secretKeepers returns the files that may say how a secret is stored in the
+// keychain: those that know it, and those that look at config.toml alone.
+func secretKeepers() []string {
+	return []string{"bridge/secret.go", "secret/secret.go", "secret/doctor.go", "config/parse.go", "config/import.go", "config/check.go"}
+}
 
 // constant returns the value of a string literal, or of several joined by +.
 func constant(e ast.Expr) (string, bool) {

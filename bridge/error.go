@@ -3,6 +3,7 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -11,10 +12,29 @@ import (
 type Text struct {
 	Format string   `json:"format,omitempty"`
 	Args   []string `json:"args,omitempty"`
+	Texts  []Text   `json:"texts,omitempty"` // arguments after Args that are translated themselves
 }
 
 // Say returns a Text.
 func Say(format string, args ...string) Text { return Text{Format: format, Args: args} }
+
+// With returns t with further arguments, which are texts themselves.
+func (t Text) With(texts ...Text) Text {
+	t.Texts = append(slices.Clone(t.Texts), texts...)
+	return t
+}
+
+// Map returns t with each of its arguments, and of theirs, replaced.
+func (t Text) Map(replace func(arg string) string) Text {
+	t.Args, t.Texts = slices.Clone(t.Args), slices.Clone(t.Texts)
+	for i, arg := range t.Args {
+		t.Args[i] = replace(arg)
+	}
+	for i, text := range t.Texts {
+		t.Texts[i] = text.Map(replace)
+	}
+	return t
+}
 
 // IsZero reports whether t says nothing.
 func (t Text) IsZero() bool { return t.Format == "" }
@@ -28,12 +48,15 @@ func (t Text) In(translate func(string) string) string {
 	if translate != nil {
 		format = translate(format)
 	}
-	if len(t.Args) == 0 {
+	if len(t.Args)+len(t.Texts) == 0 {
 		return format
 	}
-	args := make([]any, len(t.Args))
-	for i, a := range t.Args {
-		args[i] = a
+	args := make([]any, 0, len(t.Args)+len(t.Texts))
+	for _, a := range t.Args {
+		args = append(args, a)
+	}
+	for _, text := range t.Texts {
+		args = append(args, text.In(translate))
 	}
 	return fmt.Sprintf(format, args...)
 }

@@ -13,7 +13,12 @@ const Mask = "***"
 // marshalled. Only Reveal gives it away. The value is behind a pointer, because
 // fmt prints fields that are not exported without asking their methods. Two
 // Secrets are not to be compared with ==.
-type Secret struct{ value *string }
+//
+// A Secret knows how a person sets it, even where it is empty.
+type Secret struct {
+	value *string
+	howTo *Text // nil: as everywhere
+}
 
 // NewSecret returns s as a Secret.
 func NewSecret(s string) Secret { return Secret{value: &s} }
@@ -24,6 +29,21 @@ func (s Secret) Reveal() string {
 		return ""
 	}
 	return *s.value
+}
+
+// SetBy returns s as one that a person sets in that way.
+func (s Secret) SetBy(howTo Text) Secret {
+	s.howTo = &howTo
+	return s
+}
+
+// HowTo says how a person sets the secret of that name: what to type, or where
+// to put it.
+func (s Secret) HowTo(name string) Text {
+	if s.howTo != nil {
+		return *s.howTo
+	}
+	return Say("perch secret set %s", name)
 }
 
 // IsZero reports whether the secret is empty.

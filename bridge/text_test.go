@@ -56,3 +56,21 @@ func FuzzCleanText(f *testing.F) {
 		}
 	})
 }
+
+func TestTextWith(t *testing.T) {
+	how := bridge.Say("perch secret set %s", "app_token")
+	text := bridge.Say("%[2]s, in %[1]s", "the room").With(how)
+	if got := text.String(); got != "perch secret set app_token, in the room" {
+		t.Error(got)
+	}
+	german := map[string]string{"%[2]s, in %[1]s": "%[2]s in %[1]s", "perch secret set %s": "setzen: %s"}
+	if got := text.In(func(s string) string { return german[s] }); got != "setzen: app_token in the room" {
+		t.Error(got)
+	}
+	if got := text.Map(strings.ToUpper).String(); got != "perch secret set APP_TOKEN, in THE ROOM" {
+		t.Error(got)
+	}
+	if text.String() != "perch secret set app_token, in the room" {
+		t.Error("Map has changed its receiver")
+	}
+}

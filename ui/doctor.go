@@ -234,12 +234,16 @@ func numbers(r doctor.Report, translate func(string) string) string {
 
 // concealed says if a report has hidden names of conversations or people.
 func concealed(r doctor.Report) bool {
-	hides := func(arg string) bool {
-		return strings.Contains(arg, doctor.SomeRoom) || strings.Contains(arg, doctor.Somebody)
+	found := false
+	for _, row := range r.Rows {
+		for _, t := range []bridge.Text{row.Seen, row.Why, row.Fix} {
+			t.Map(func(arg string) string {
+				found = found || strings.Contains(arg, doctor.SomeRoom) || strings.Contains(arg, doctor.Somebody)
+				return arg
+			})
+		}
 	}
-	return slices.ContainsFunc(r.Rows, func(row doctor.Row) bool {
-		return slices.ContainsFunc(slices.Concat(row.Seen.Args, row.Why.Args, row.Fix.Args), hides)
-	})
+	return found
 }
 
 // finding is a line of the checklist.

@@ -435,13 +435,12 @@ func required(k config.Key) bridge.Text { return bridge.Say("is required, such a
 
 // unquoted takes away the quotes that examples have in config.toml.
 func (f *form) unquoted(t bridge.Text) bridge.Text {
-	t.Args = slices.Clone(t.Args)
-	for i, arg := range t.Args {
+	return t.Map(func(arg string) string {
 		if slices.ContainsFunc(f.keys, func(k config.Key) bool { return strconv.Quote(k.Example) == arg }) {
-			t.Args[i] = strings.Trim(arg, `"`)
+			return strings.Trim(arg, `"`)
 		}
-	}
-	return t
+		return arg
+	})
 }
 
 // unreachable reports whether something is wrong with the address of the bot.

@@ -8,10 +8,10 @@ import (
 
 // Facts are what a running bot knows of itself, all at one moment.
 type Facts struct {
-	Config      config.Config // in force
-	HasSecret   bool          // the webhook secret
-	HasAppToken bool
-	SecretErr   error // why a secret could not be read, if it is not just missing
+	Config    config.Config // in force
+	Secret    bridge.Secret // the webhook secret; empty: there is none
+	AppToken  bridge.Secret // empty: there is none
+	SecretErr error         // why a secret could not be read, if it is not just missing
 
 	Local   string             // URL of the webhook on this machine
 	Address string             // URL at which Nextcloud reaches it; empty if it is not known
@@ -31,7 +31,7 @@ func (a *App) Facts() Facts {
 		local = "http://" + addr + current.config.Webhook.Path
 	}
 	f := Facts{
-		Config: current.config, HasSecret: !current.secret.IsZero(), HasAppToken: !current.appToken.IsZero(), SecretErr: current.secretErr,
+		Config: current.config, Secret: current.secret, AppToken: current.appToken, SecretErr: current.secretErr,
 		Local: local, Address: a.addressWith(current), Tunnel: a.tunnelStateWith(current),
 		JournalErr: a.journal.Trouble(),
 	}

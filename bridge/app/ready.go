@@ -22,17 +22,17 @@ func (a *App) Ready() error {
 		}
 	case s.secretErr != nil:
 		return s.secretErr
-	case s.secret.IsZero() && s.config.Webhook.RequireSignature:
+	case s.secret.IsZero() && s.config.Webhook.RequireSignature && s.config.Talk.Receive != config.ByAccount:
 		return &bridge.Error{
 			Code: bridge.CodeNotFound,
 			Text: bridge.Say("No webhook secret is set: every webhook is refused"),
-			Hint: bridge.Say("Make one with: perch secret generate webhook_secret"),
+			Hint: s.secret.HowTo(bridge.WebhookSecret),
 		}
-	case s.appToken.IsZero() && s.config.Talk.ReplyAs == config.User:
+	case s.appToken.IsZero() && s.config.Talk.Voice() == config.User:
 		return &bridge.Error{
 			Code: bridge.CodeNotFound,
 			Text: bridge.Say("No app token is set: no reply can be sent"),
-			Hint: bridge.Say("Make an app password in Nextcloud (Settings, Security), then: perch secret set app_token"),
+			Hint: bridge.Say("Make an app password in Nextcloud (Settings, Security), then: %s").With(s.appToken.HowTo(bridge.AppToken)),
 		}
 	}
 	return a.journal.Trouble()

@@ -34,7 +34,8 @@ type receiver struct {
 func (r receiver) Settings() webhook.Settings {
 	cfg := r.settings.config.Webhook
 	return webhook.Settings{
-		Path: cfg.Path, HasSecret: !r.settings.secret.IsZero(), RequireSignature: cfg.RequireSignature,
+		Path: cfg.Path, HasSecret: !r.settings.secret.IsZero(), SecretHowTo: r.settings.secret.HowTo(bridge.WebhookSecret),
+		RequireSignature: cfg.RequireSignature,
 	}
 }
 

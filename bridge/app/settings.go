@@ -99,7 +99,11 @@ func (a *App) acknowledge(ctx context.Context, r bridge.Reply) error {
 
 func (s *settings) read(ctx context.Context, store bridge.SecretStore, name string) bridge.Secret {
 	secret, err := store.Get(ctx, name)
-	if needed := name == bridge.WebhookSecret || s.config.Talk.Voice() == config.User; err != nil && needed && bridge.CodeOf(err) != bridge.CodeNotFound {
+	needed := s.config.Talk.Receive != config.ByAccount
+	if name != bridge.WebhookSecret {
+		needed = s.config.Talk.Voice() == config.User
+	}
+	if needed && err != nil && bridge.CodeOf(err) != bridge.CodeNotFound {
 		s.secretErr = err
 	}
 	return secret
@@ -182,21 +186,21 @@ func (s *settings) remind(sink bridge.EventSink) {
 		sink.Publish(bridge.Event{
 			Stage: bridge.StageApp, Kind: bridge.EventSecretMissing, Level: slog.LevelError, Code: bridge.CodeNotFound,
 			Title: bridge.Say("No webhook secret is set: every webhook is refused"),
-			Hint:  bridge.Say("Make one with: perch secret generate webhook_secret"),
+			Hint:  s.secret.HowTo(bridge.WebhookSecret),
 		})
 	}
 	if s.appToken.IsZero() && s.config.Voice.BaseURL != "" && s.config.Talk.Voice() != config.User && s.secretErr == nil {
 		sink.Publish(bridge.Event{
 			Stage: bridge.StageApp, Kind: bridge.EventSecretMissing, Level: slog.LevelWarn, Code: bridge.CodeNotFound,
 			Title: bridge.Say("No app token is set: voice messages are not heard"),
-			Hint:  bridge.Say("Make an app password in Nextcloud (Settings, Security), then: perch secret set app_token"),
+			Hint:  bridge.Say("Make an app password in Nextcloud (Settings, Security), then: %s").With(s.appToken.HowTo(bridge.AppToken)),
 		})
 	}
 	if s.appToken.IsZero() && s.config.Talk.Voice() == config.User && s.secretErr == nil {
 		sink.Publish(bridge.Event{
 			Stage: bridge.StageApp, Kind: bridge.EventSecretMissing, Level: slog.LevelError, Code: bridge.CodeNotFound,
 			Title: bridge.Say("No app token is set: no reply can be sent"),
-			Hint:  bridge.Say("Make an app password in Nextcloud (Settings, Security), then: perch secret set app_token"),
+			Hint:  bridge.Say("Make an app password in Nextcloud (Settings, Security), then: %s").With(s.appToken.HowTo(bridge.AppToken)),
 		})
 	}
 }

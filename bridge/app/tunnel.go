@@ -125,7 +125,7 @@ func (a *App) newTunnel(plan tunnelPlan) (*tunnel.Tunnel, error) {
 		if plan.token == "" {
 			return nil, &bridge.Error{
 				Code: bridge.CodeNotFound, Text: bridge.Say("No tunnel token is set"),
-				Hint: bridge.Say("Copy it from the Cloudflare dashboard (Zero Trust, Networks, Tunnels), then: perch secret set tunnel_token"),
+				Hint: bridge.Say("Copy it from the Cloudflare dashboard (Zero Trust, Networks, Tunnels), then: %s").With(a.current.Load().tunnelToken.HowTo(bridge.TunnelToken)),
 			}
 		}
 		if o.Token, err = tunnel.ParseToken(plan.token); err != nil {
@@ -192,7 +192,7 @@ func (s quickStore) seal() (cipher.AEAD, error) {
 
 // seeTunnel hears of every change of the tunnel. It does not block.
 func (a *App) seeTunnel(s tunnel.State) {
-	now := stateOf(s)
+	now := stateOf(s, a.current.Load().tunnelToken)
 	before := a.tunnelSeen.Swap(&now)
 	if before != nil && before.Phase == now.Phase && before.Address == now.Address && before.Reason.String() == now.Reason.String() {
 		return // the number of connections alone
@@ -225,13 +225,13 @@ func (a *App) seeTunnel(s tunnel.State) {
 }
 
 // stateOf returns how a tunnel is, for a person.
-func stateOf(s tunnel.State) bridge.TunnelState {
+func stateOf(s tunnel.State, token bridge.Secret) bridge.TunnelState {
 	t := bridge.TunnelState{
 		Phase: string(s.Phase), Address: s.Address, Connections: s.Connections, Location: s.Location, Protocol: s.Protocol, RetryAt: s.RetryAt,
 	}
 	switch {
 	case s.Err != nil:
-		t.Reason, t.Hint = ExplainTunnel(s.Err)
+		t.Reason, t.Hint = ExplainTunnel(s.Err, token)
 	case s.Phase == tunnel.Reconnecting:
 		t.Reason = bridge.Say("The connection to Cloudflare was lost.")
 	case s.Phase == tunnel.Requesting || s.Phase == tunnel.Connecting:
@@ -242,8 +242,8 @@ func stateOf(s tunnel.State) bridge.TunnelState {
 
 // ExplainTunnel returns what is wrong with a tunnel, and what to do, for a
 // person.
-func ExplainTunnel(err error) (what, hint bridge.Text) {
-	again := bridge.Say("Copy the token again from the Cloudflare dashboard (Zero Trust, Networks, Tunnels), then: perch secret set tunnel_token")
+func ExplainTunnel(err error, token bridge.Secret) (what, hint bridge.Text) {
+	again := bridge.Say("Copy the token again from the Cloudflare dashboard (Zero Trust, Networks, Tunnels), then: %s").With(token.HowTo(bridge.TunnelToken))
 	online := bridge.Say("Is this machine online? A firewall must let it out to port 7844 (UDP and TCP). See: perch doctor --only tunnel-edge")
 	local := bridge.Say("Wait a while, or use a named tunnel, or let Nextcloud reach this computer on the local network.")
 	switch {

@@ -72,9 +72,9 @@ func (s *session) accountRooms(ctx context.Context) bridge.Result {
 			return bridge.Warned(bridge.Say("the account is in no conversation that is followed"), why,
 				bridge.Say("in Talk, write to the account, or add it to a conversation"))
 		}
-		seen := bridge.Say("%[1]s followed, the last news %[2]s", strconv.Itoa(followed), s.ago(news))
+		seen := bridge.Say("%[1]s followed, the last news %[2]s", strconv.Itoa(followed)).With(s.ago(news))
 		if ignored > 0 {
-			seen = bridge.Say("%[1]s followed, the last news %[2]s; %[3]s ignored, as nobody invited the account who may", strconv.Itoa(followed), s.ago(news), strconv.Itoa(ignored))
+			seen = bridge.Say("%[1]s followed, the last news %[3]s; %[2]s ignored, as nobody invited the account who may", strconv.Itoa(followed), strconv.Itoa(ignored)).With(s.ago(news))
 		}
 		return bridge.Passed(seen)
 	})
@@ -93,7 +93,7 @@ func (s *session) poll(ctx context.Context) bridge.Result {
 			if fix.IsZero() {
 				fix = bridge.Say("see it in full: perch log --level warn")
 			}
-			return bridge.Warned(bridge.Say("%[1]s; %[2]s: %[3]s", seen.String(), s.ago(trouble.Time), trouble.Title.String()), why, fix)
+			return bridge.Warned(bridge.Say("%[1]s; %[2]s: %[3]s").With(seen, s.ago(trouble.Time), trouble.Title), why, fix)
 		}
 	}
 	if delay > 2*time.Second {

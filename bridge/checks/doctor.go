@@ -643,7 +643,7 @@ func (s *session) delivery(ctx context.Context) bridge.Result {
 	}
 	return bridge.Warned(bridge.Say("not verified: no webhook has come to %s yet", address),
 		bridge.Say("Only an administrator's app token shows at which address the server has the bot; without one, a webhook does."),
-		bridge.Say("perch doctor --wait\nthen write anything in the room: the doctor waits %s for its webhook", WaitTime.String()))
+		bridge.Say("perch doctor --wait%[1]s\nthen write anything in the room: the doctor waits %[2]s for its webhook", s.Again(), WaitTime.String()))
 }
 
 // WaitTime is how long to wait for a webhook that a person is to cause.
@@ -729,7 +729,7 @@ func (s *session) handlers(ctx context.Context) bridge.Result {
 			found = d.Diagnose(ctx)
 		}
 		if name != "" {
-			found.Seen = bridge.Say("%[1]s: %[2]s", name, found.Seen.String())
+			found.Seen = bridge.Say("%[1]s: %[2]s", name).With(found.Seen)
 		}
 		if worst.Status == "" || gravity(found.Status) > gravity(worst.Status) {
 			worst = found
@@ -742,8 +742,9 @@ func (s *session) handlers(ctx context.Context) bridge.Result {
 func (s *session) voice(ctx context.Context) bridge.Result {
 	cfg, _ := s.load()
 	why := bridge.Say("Voice messages are not heard until it works.")
-	if s.key(ctx, bridge.AppToken).IsZero() {
-		return bridge.Failed(bridge.Say("no app token is set, which recordings are fetched with"), why, bridge.Say("make an app password in Nextcloud (Settings, Security), then: perch secret set app_token"))
+	if token := s.key(ctx, bridge.AppToken); token.IsZero() {
+		return bridge.Failed(bridge.Say("no app token is set, which recordings are fetched with"), why,
+			bridge.Say("make an app password in Nextcloud (Settings, Security), then: %s").With(token.HowTo(bridge.AppToken)))
 	}
 	pool, err := cfg.Talk.CertPool(filepath.Dir(s.Home.ConfigFile()))
 	if err != nil {
@@ -796,11 +797,11 @@ func (s *session) traffic(ctx context.Context) bridge.Result {
 			bridge.Say("They are sent by themselves then."),
 			bridge.Say("to send them now, on the server: occ security:bruteforce:reset IP, with the address of this machine for IP\nthen: perch retry"))
 	}
-	seen := bridge.Say("last message in %[1]s, last reply out %[2]s", s.ago(in), s.ago(last.Sent))
+	seen := bridge.Say("last message in %[1]s, last reply out %[2]s").With(s.ago(in), s.ago(last.Sent))
 	if e := last.Trouble; e != nil {
 		s.Private.Hide(e.Room.Token, doctor.SomeRoom)
 		s.Private.Hide(e.Actor.ID, doctor.Somebody)
-		seen = bridge.Say("%[1]s; last failure %[2]s (%[3]s: %[4]s)", seen.String(), s.ago(e.Time), string(e.Code), e.Title.String())
+		seen = bridge.Say("%[2]s; last failure %[3]s (%[1]s: %[4]s)", string(e.Code)).With(seen, s.ago(e.Time), e.Title)
 		if !e.Time.Before(in) && e.Time.After(last.Sent) {
 			fix := e.Hint
 			if fix.IsZero() {
@@ -821,18 +822,18 @@ func (s *session) proof() string {
 }
 
 // ago returns how long a time is gone, for a person.
-func (s *session) ago(t time.Time) string {
+func (s *session) ago(t time.Time) bridge.Text {
 	d := s.Now().Sub(t)
 	switch {
 	case t.IsZero():
-		return "never"
+		return bridge.Say("never")
 	case d < time.Minute:
-		return "just now"
+		return bridge.Say("just now")
 	case d < time.Hour:
-		return strconv.Itoa(int(d.Minutes())) + " min ago"
+		return bridge.Say("%s min ago", strconv.Itoa(int(d.Minutes())))
 	case d < 48*time.Hour:
-		return strconv.Itoa(int(d.Hours())) + " h ago"
+		return bridge.Say("%s h ago", strconv.Itoa(int(d.Hours())))
 	default:
-		return strconv.Itoa(int(d.Hours()/24)) + " days ago"
+		return bridge.Say("%s days ago", strconv.Itoa(int(d.Hours()/24)))
 	}
 }

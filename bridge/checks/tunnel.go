@@ -23,7 +23,7 @@ func (s *session) tunnelEdge(ctx context.Context) bridge.Result {
 	}
 	edge, err := tunnel.EdgeFromEnvironment(s.Getenv)
 	if err != nil {
-		what, hint := app.ExplainTunnel(err)
+		what, hint := app.ExplainTunnel(err, bridge.Secret{})
 		return bridge.Failed(what, bridge.Text{}, hint)
 	}
 	ctx, cancel := context.WithTimeout(ctx, edgePatience)
@@ -78,10 +78,11 @@ func (s *session) tunnelToken(ctx context.Context) bridge.Result {
 	if cfg.Tunnel.Mode != config.TunnelNamed {
 		return bridge.Skipped(bridge.Say("only a named tunnel has a token"))
 	}
-	token, err := tunnel.ParseToken(s.key(ctx, bridge.TunnelToken).Reveal())
+	key := s.key(ctx, bridge.TunnelToken)
+	token, err := tunnel.ParseToken(key.Reveal())
 	if err != nil {
-		what, hint := app.ExplainTunnel(err)
-		if s.key(ctx, bridge.TunnelToken).IsZero() {
+		what, hint := app.ExplainTunnel(err, key)
+		if key.IsZero() {
 			what = bridge.Say("No tunnel token is set")
 		}
 		return bridge.Failed(what, bridge.Say("With the token Cloudflare lets this machine serve the tunnel."), hint)
@@ -100,7 +101,7 @@ func (s *session) tunnelOnline(ctx context.Context) bridge.Result {
 		return bridge.Skipped(bridge.Say("Perch is not running, and opens the tunnel when it is"))
 	}
 	if state.Phase != string(tunnel.Online) {
-		return bridge.Failed(bridge.Say("%[1]s: %[2]s", state.Phase, state.Reason.String()),
+		return bridge.Failed(bridge.Say("%[1]s: %[2]s", state.Phase).With(state.Reason),
 			bridge.Say("Until it is online, nothing that people write arrives."), state.Hint)
 	}
 	seen := bridge.Say("online at %[1]s, %[2]s connections, %[3]s, %[4]s", state.Address, strconv.Itoa(max(1, state.Connections)), state.Location, state.Protocol)

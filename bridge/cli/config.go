@@ -115,7 +115,13 @@ func newConfigInit(env Env) *cobra.Command {
 				return err
 			}
 			env.printProblems(env.Stderr, problems)
-			env.tell(env.Stdout, bridge.Say("The settings for %s are written to %s\nNext: perch secret generate webhook_secret", cfg.Talk.BaseURL, home.ConfigFile()))
+			env.tell(env.Stdout, bridge.Say("The settings for %s are written to %s", cfg.Talk.BaseURL, home.ConfigFile()))
+			key, err := env.secrets(home).Get(cmd.Context(), bridge.WebhookSecret)
+			if err != nil {
+				env.tell(env.Stdout, bridge.Say("Next, the webhook secret:\n%s").With(key.HowTo(bridge.WebhookSecret)))
+				return nil //nolint:nilerr // it is the next thing to do
+			}
+			env.tell(env.Stdout, bridge.Say("Next: perch doctor"))
 			return nil
 		},
 	}

@@ -77,9 +77,7 @@ func demoEnd() bridge.Text {
 	return bridge.Say(`
 That was Perch with a practice server. To connect your own Nextcloud:
 
-  perch config init https://cloud.example.com --allow YOUR-USER-ID
-  perch secret generate webhook_secret
-  perch occ            prints the command to type on your server
+  perch setup
   perch run
 `)
 }

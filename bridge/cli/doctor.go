@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -90,7 +91,7 @@ when no check failed, 1 when one did, and 2 when it could not run.`,
 				}
 			}
 			options.Again = examined.Again()
-			if wait {
+			if wait && (options.Only == nil || slices.Contains(options.Only, "delivery")) {
 				out := env.Stdout
 				if asJSON {
 					out = env.Stderr
@@ -98,6 +99,9 @@ when no check failed, 1 when one did, and 2 when it could not run.`,
 				env.tell(out, bridge.Say("Write anything in a conversation of the bot. The doctor waits %s for its webhook.", checks.WaitTime.String()))
 			}
 			table := doctor.Table{W: env.Stdout, Terminal: env.colour(), Rows: len(options.Only) > 0, Translate: env.translate}
+			if room != "" {
+				table.Again = " --room " + doctor.SomeRoom // the report may be shown to others
+			}
 			if f, ok := cmd.OutOrStdout().(*os.File); ok && table.Terminal {
 				table.Width, _, _ = term.GetSize(int(f.Fd()))
 			}

@@ -48,6 +48,9 @@ type reporter struct {
 // once the bot can work.
 func (r *reporter) report() {
 	state := "STATUS=Answering on " + r.app.Addr()
+	if r.app.Addr() == "" {
+		state = "STATUS=Asking the server for messages"
+	}
 	if err := r.app.Ready(); err != nil {
 		state = "STATUS=" + strings.ReplaceAll(bridge.TextOf(err).String(), "\n", " ")
 	} else {

@@ -25,7 +25,7 @@ func Diagnose(path string) (Config, bridge.Result) {
 	if err != nil {
 		fix := bridge.HintOf(err)
 		if bridge.CodeOf(err) == bridge.CodeNotFound {
-			fix = bridge.Say("perch config init https://cloud.example.com --allow USER-ID\nwith the address of your Nextcloud, and your user id there")
+			fix = bridge.Say("perch setup\nor, for a bot of the server: perch config init https://cloud.example.com --allow USER-ID\nwith the address of your Nextcloud, and your user id there")
 		}
 		return c, bridge.Failed(bridge.TextOf(err), bridge.Say("Without it Perch does not know your server."), fix)
 	}

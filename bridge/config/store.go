@@ -28,7 +28,7 @@ func Load(path string) (c Config, warnings []Problem, err error) {
 		return Config{}, nil, &bridge.Error{
 			Code:  bridge.CodeNotFound,
 			Text:  bridge.Say("there is no configuration yet: %s does not exist", path),
-			Hint:  bridge.Say("make one: perch config init https://cloud.example.com --allow YOUR-USER-ID\nor look at Perch without a server first: perch demo"),
+			Hint:  bridge.Say("set it up: perch setup\nor look at Perch without a server first: perch demo"),
 			Cause: err,
 		}
 	}

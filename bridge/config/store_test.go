@@ -248,7 +248,7 @@ func TestLoadSaysThatThereIsNoFile(t *testing.T) {
 	if bridge.CodeOf(err) != bridge.CodeNotFound || !strings.Contains(bridge.TextOf(err).String(), path) {
 		t.Errorf("error %v", err)
 	}
-	for _, command := range []string{"perch config init", "perch demo"} {
+	for _, command := range []string{"perch setup", "perch demo"} {
 		if hint := bridge.HintOf(err).String(); !strings.Contains(hint, command) {
 			t.Errorf("hint %q", hint)
 		}

@@ -72,10 +72,10 @@ func problemOf(s bridge.Snapshot, facts app.Facts) problem {
 		return problem{bridge.Say("Messages are refused"), bridge.TextOf(facts.JournalErr), bridge.HintOf(facts.JournalErr)}
 	case facts.SecretErr != nil:
 		return problem{bridge.Say("The secrets could not be read"), bridge.TextOf(facts.SecretErr), bridge.HintOf(facts.SecretErr)}
-	case !facts.HasSecret && facts.Config.Webhook.RequireSignature && facts.Config.Talk.Receive != config.ByAccount:
-		return problem{bridge.Say("No webhook secret"), bridge.Say("No webhook secret is set: every webhook is refused"), bridge.Say("Make one with: perch secret generate webhook_secret")}
-	case !facts.HasAppToken && facts.Config.Talk.Voice() == config.User:
-		return problem{bridge.Say("No app token"), bridge.Say("No app token is set: no reply can be sent"), bridge.Say("Make an app password in Nextcloud (Settings, Security), then: perch secret set app_token")}
+	case facts.Secret.IsZero() && facts.Config.Webhook.RequireSignature && facts.Config.Talk.Receive != config.ByAccount:
+		return problem{bridge.Say("No webhook secret"), bridge.Say("No webhook secret is set: every webhook is refused"), facts.Secret.HowTo(bridge.WebhookSecret)}
+	case facts.AppToken.IsZero() && facts.Config.Talk.Voice() == config.User:
+		return problem{bridge.Say("No app token"), bridge.Say("No app token is set: no reply can be sent"), bridge.Say("Make an app password in Nextcloud (Settings, Security), then: %s").With(facts.AppToken.HowTo(bridge.AppToken))}
 	case bridge.CodeOf(facts.AccountErr) == bridge.CodeUnauthorized:
 		return problem{bridge.Say("Logged out"), bridge.Say("The server refuses the account; nothing is received until you log in again"), bridge.Say("Log in again: perch setup")}
 	case s.Held:

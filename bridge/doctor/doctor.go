@@ -207,7 +207,7 @@ func contained(ctx context.Context, c bridge.Check, o Options) bridge.Result {
 				found <- bridge.Failed(
 					bridge.Say("the check itself broke: %s", fmt.Sprint(p)),
 					bridge.Say("This is a fault of Perch and says nothing about your bot."),
-					bridge.Say("run the others, and report this one with what it says: perch doctor --json"))
+					bridge.Say("run the others, and report this one with what it says: perch doctor --json%s", o.Again))
 			}
 		}()
 		found <- c.Run(ctx)

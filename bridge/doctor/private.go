@@ -56,17 +56,15 @@ func (p *Private) Redact(row Row, show bool) Row {
 	values := slices.Clone(p.values)
 	p.mu.Unlock()
 	before := row
-	for _, t := range []*bridge.Text{&row.Seen, &row.Why, &row.Fix} {
-		t.Args = slices.Clone(t.Args)
-		for i, arg := range t.Args {
-			for _, h := range values {
-				if h.secret || !show {
-					arg = h.replace(arg)
-				}
+	redact := func(arg string) string {
+		for _, h := range values {
+			if h.secret || !show {
+				arg = h.replace(arg)
 			}
-			t.Args[i] = arg
 		}
+		return arg
 	}
+	row.Seen, row.Why, row.Fix = row.Seen.Map(redact), row.Why.Map(redact), row.Fix.Map(redact)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hid = p.hid || row.Seen.String() != before.Seen.String() || row.Why.String() != before.Why.String() || row.Fix.String() != before.Fix.String()

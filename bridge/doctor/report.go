@@ -34,6 +34,7 @@ type Table struct {
 	Rows     bool // show the rows also if all is well
 	// Translate translates what is shown; nil: English.
 	Translate func(string) string
+	Again     string // what the command that shows more is to end with; can be empty
 
 	held  []Row // a pipe gets no row before it is known that not all is well
 	lines int   // shown so far
@@ -65,7 +66,7 @@ func (t *Table) End(r Report, hid bool) {
 	glyph, colour := look(r.Verdict())
 	t.write("\n" + t.paint(colour, glyph) + " " + t.paint(bold, t.say(r.Headline())) + "\n  " + t.paint(dim, t.numbers(r)) + "\n")
 	if hid && t.amiss {
-		t.write("  " + t.paint(dim, t.say(bridge.Say("Conversations and people are shown as %s and %s. As they are: perch doctor --show-private", SomeRoom, Somebody))) + "\n")
+		t.write("  " + t.paint(dim, t.say(bridge.Say("Conversations and people are shown as %[1]s and %[2]s. As they are: perch doctor --show-private%[3]s", SomeRoom, Somebody, t.Again))) + "\n")
 	}
 }
 

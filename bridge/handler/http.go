@@ -122,8 +122,8 @@ func (h HTTP) refused(e endpoint, a response) error {
 	failure := e.refused(a)
 	switch failure.Code {
 	case bridge.CodeUnauthorized:
-		failure.Hint = bridge.Say("Store the token that it asks for, as a bearer token: perch secret set %[1]s. If it checks signatures, the secret for them: perch secret set %[2]s",
-			bridge.SecretOf(bridge.HandlerToken, h.Name), bridge.SecretOf(bridge.HandlerSecret, h.Name))
+		failure.Hint = bridge.Say("Give Perch the bearer token that it asks for: %[1]s\nIf it checks signatures, the secret for them: %[2]s").
+			With(h.Token.HowTo(bridge.SecretOf(bridge.HandlerToken, h.Name)), h.Secret.HowTo(bridge.SecretOf(bridge.HandlerSecret, h.Name)))
 	case bridge.CodeNotFound:
 		failure.Hint = bridge.Say("Correct url in %s. In n8n, publish the workflow (before version 2: activate it), let its Webhook node take POST, and use the production URL, with /webhook/ in it.", e.table)
 	default:

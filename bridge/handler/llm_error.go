@@ -148,11 +148,11 @@ func (l LLM) refused(ctx context.Context, base *url.URL, r *refusal, after time.
 	case r.status == http.StatusUnauthorized && l.key() == "":
 		e.Code = bridge.CodeUnauthorized
 		e.Text = bridge.Say("The model server at %s wants a key", base.Host)
-		e.Hint = bridge.Say("Set it in the settings, or with: perch secret set %s", bridge.SecretOf(bridge.HandlerToken, l.Name))
+		e.Hint = bridge.Say("Set it in the settings, or: %s").With(l.Key.HowTo(bridge.SecretOf(bridge.HandlerToken, l.Name)))
 	case r.status == http.StatusUnauthorized:
 		e.Code = bridge.CodeUnauthorized
 		e.Text = bridge.Say("The model server at %s refused the key", base.Host)
-		e.Hint = bridge.Say("Set the right one in the settings, or with: perch secret set %s", bridge.SecretOf(bridge.HandlerToken, l.Name))
+		e.Hint = bridge.Say("Set the right one in the settings, or: %s").With(l.Key.HowTo(bridge.SecretOf(bridge.HandlerToken, l.Name)))
 	case r.has("context_length", "context length", "context size", "context window", "exceed_context", "too many tokens", "prompt is too long"):
 		e.Code = bridge.CodeRejected
 		e.Text = bridge.Say("The conversation is too long for the model %s", l.Model)

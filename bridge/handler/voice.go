@@ -184,7 +184,7 @@ func (v *Ear) read(e endpoint, a response) (transcript, *bridge.Error) {
 		failure := e.refused(a)
 		switch failure.Code {
 		case bridge.CodeUnauthorized:
-			failure.Hint = bridge.Say("Store the key that it asks for: perch secret set %s", bridge.VoiceToken)
+			failure.Hint = bridge.Say("Give Perch the key that it asks for: %s").With(v.Key.HowTo(bridge.VoiceToken))
 		case bridge.CodeNotFound:
 			failure.Text = bridge.Say("%[1]s has no speech model at the path in base_url, or not the model %[2]s", host, v.Model)
 			failure.Hint = bridge.Say("Correct base_url and model in [voice]. With whisper.cpp, start its server with: --inference-path /v1/audio/transcriptions")

@@ -31,7 +31,7 @@ func (s *Store) DiagnoseKeychain(ctx context.Context, needed []string) bridge.Re
 		if len(missing) == 0 {
 			return bridge.Warned(bridge.TextOf(err),
 				bridge.Say("The environment gives every secret that is needed, so Perch runs; it cannot store any."),
-				bridge.Say("nothing, as long as the environment is the same wherever Perch is started; else: %s", bridge.HintOf(err).String()))
+				bridge.Say("nothing, as long as the environment is the same wherever Perch is started; else: %s").With(bridge.HintOf(err)))
 		}
 		return bridge.FailedBy(err, bridge.Say("Perch keeps its secrets there, and lacks: %s", strings.Join(missing, ", ")))
 	}

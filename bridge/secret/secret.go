@@ -173,7 +173,7 @@ func notStored(name string, cause error) error {
 	return &bridge.Error{
 		Code:  bridge.CodeNotFound,
 		Text:  bridge.Say("the %s is not set", name),
-		Hint:  bridge.Say("set it: perch secret set %s", name),
+		Hint:  bridge.Say("perch secret set %s", name),
 		Cause: cause,
 	}
 }
@@ -195,12 +195,17 @@ func Open(getenv func(string) string, service string) *Store {
 func Chain(env Environment, keychain bridge.SecretStore) *Store { return &Store{env, keychain} }
 
 // Get returns the secret from the environment, else from the keychain. A file
-// that the environment names and that cannot be read is an error.
+// that the environment names and that cannot be read is an error. With an error
+// too the Secret, which is empty then, knows how a person sets it.
 func (s *Store) Get(ctx context.Context, name string) (bridge.Secret, error) {
-	if secret, err := s.env.Get(ctx, name); bridge.CodeOf(err) != bridge.CodeNotFound {
-		return secret, err
+	if err := known(name); err != nil {
+		return bridge.Secret{}, err
 	}
-	return s.keychain.Get(ctx, name)
+	if secret, err := s.env.Get(ctx, name); bridge.CodeOf(err) != bridge.CodeNotFound {
+		return secret.SetBy(s.env.from(name).change(name)), err
+	}
+	secret, err := s.keychain.Get(ctx, name)
+	return secret.SetBy(inKeychain(name, err)), err
 }
 
 // Set puts the secret, as Normalize returns it, into the keychain. One in the
@@ -213,23 +218,24 @@ func (s *Store) Set(ctx context.Context, name string, secret bridge.Secret) erro
 // from the environment, what to change there; else by the keychain; where there
 // is none, how to make one and where to put it.
 func (s *Store) HowTo(ctx context.Context, name string) bridge.Text {
-	if from := s.env.from(name); from.variable != "" {
-		return from.change(name)
-	}
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
 	defer cancel()
-	_, err := s.keychain.Get(ctx, name)
-	there := err == nil
-	if none := errors.Is(err, ErrNoSession) || errors.Is(err, ErrNoKeychain) || errors.Is(err, ErrNoCollection); none {
-		return withoutKeychain(name)
-	}
+	secret, _ := s.Get(ctx, name)
+	return secret.HowTo(name)
+}
+
+// inKeychain says how a person gives Perch a secret by the keychain, which has
+// just answered with err.
+func inKeychain(name string, err error) bridge.Text {
 	switch {
-	case name == bridge.WebhookSecret && !there:
+	case errors.Is(err, ErrNoSession), errors.Is(err, ErrNoKeychain), errors.Is(err, ErrNoCollection):
+		return withoutKeychain(name)
+	case name == bridge.WebhookSecret && err != nil:
 		return bridge.Say("if the bot is installed already: perch secret set webhook_secret\nelse: perch secret generate webhook_secret")
-	case Random(name) && !there:
-		return bridge.Say("make one: perch secret generate %s", name)
+	case Random(name) && err != nil:
+		return bridge.Say("perch secret generate %s", name)
 	default:
-		return bridge.Say("set it: perch secret set %s", name)
+		return bridge.Say("perch secret set %s", name)
 	}
 }
 

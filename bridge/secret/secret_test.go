@@ -503,3 +503,22 @@ func TestExplain(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Wherever a secret has gone, it knows how it is set.
+func TestSecretKnowsHowItIsSet(t *testing.T) {
+	empty, full := Memory(), Memory()
+	if err := full.Set(t.Context(), bridge.WebhookSecret, bridge.NewSecret("x")); err != nil {
+		t.Fatal(err)
+	}
+	for want, store := range map[string]*Store{
+		"change PERCH_WEBHOOK_SECRET": Chain(env("PERCH_WEBHOOK_SECRET", "x"), empty),
+		"perch secret generate":       Chain(env(), empty),
+		"perch secret set":            Chain(env(), full),
+		"openssl rand -hex 32":        Chain(env(), failing{ErrNoKeychain}),
+	} {
+		s, _ := store.Get(t.Context(), bridge.WebhookSecret)
+		if how := s.HowTo(bridge.WebhookSecret).String(); !strings.Contains(how, want) {
+			t.Errorf("%s: %s", want, how)
+		}
+	}
+}

@@ -24,6 +24,7 @@ type answer struct {
 	body   []byte
 	said   bool            // Nextcloud said it, in the envelope of OCS
 	data   json.RawMessage // in the envelope
+	token  bridge.Secret   // the app token that we have
 }
 
 // newAnswer returns what came back for a request. Where OCS says that it failed
@@ -145,7 +146,7 @@ func (a answer) refusal() error {
 		if a.status == http.StatusUnauthorized {
 			e.Code = bridge.CodeUnauthorized
 			e.Text = bridge.Say("%s refused the app token", host)
-			e.Hint = bridge.Say("Create a new app password in Nextcloud (Settings, Security) and store it: perch secret set app_token. Then send what is waiting: perch retry")
+			e.Hint = newAppToken(a.token)
 		}
 	case a.status == http.StatusUnauthorized || a.status == http.StatusProxyAuthRequired:
 		e.Code = bridge.CodeUnauthorized // whoever it is: asking again makes it worse
@@ -200,14 +201,20 @@ func retryAfter(s string) time.Duration {
 	return min(max(wait, 0), most)
 }
 
-// refusedBot returns what it means that Talk refused a reply of the bot.
-func refusedBot(r bridge.Reply, a answer) error {
+// newAppToken says what to do where the app token does not serve, or is not there.
+func newAppToken(token bridge.Secret) bridge.Text {
+	return bridge.Say("Create an app password in Nextcloud (Settings, Security), then: %s\nThen send what is waiting: perch retry").With(token.HowTo(bridge.AppToken))
+}
+
+// refusedBot returns what it means that Talk refused a reply of the bot, signed
+// with secret.
+func refusedBot(r bridge.Reply, a answer, secret bridge.Secret) error {
 	e := &bridge.Error{Code: bridge.CodeRejected, Cause: a.cause()}
 	switch status := a.status; {
 	case status == http.StatusUnauthorized:
 		e.Code = bridge.CodeUnauthorized
 		e.Text = bridge.Say("Talk refused the signature of a reply to %s", r.Room.String())
-		e.Hint = bridge.Say("Sending has stopped, lest Nextcloud block this address. Check on the server, the likeliest first: 1. Is the bot enabled in this conversation? occ talk:bot:list shows its BOT-ID; enable it with: occ talk:bot:setup BOT-ID %s 2. Is it the secret that the bot was installed with? Store it again: perch secret set webhook_secret 3. Does the list show the bot switched on, with the feature response? If not: occ talk:bot:state -f webhook -f response BOT-ID 1. Then send what is waiting: perch retry", r.Room.Token)
+		e.Hint = bridge.Say("Sending has stopped, lest Nextcloud block this address. Check on the server, the likeliest first: 1. Is the bot enabled in this conversation? occ talk:bot:list shows its BOT-ID; enable it with: occ talk:bot:setup BOT-ID %s 2. Is it the secret that the bot was installed with? If not: %s 3. Does the list show the bot switched on, with the feature response? If not: occ talk:bot:state -f webhook -f response BOT-ID 1. Then send what is waiting: perch retry", r.Room.Token).With(secret.HowTo(bridge.WebhookSecret))
 	case status == http.StatusNotFound && r.Reaction == "":
 		e.Text = bridge.Say("Talk knows no conversation %s in which the bot is enabled", r.Room.String())
 		e.Hint = bridge.Say("occ talk:bot:list shows the bot's BOT-ID; enable it with: occ talk:bot:setup BOT-ID %s", r.Room.Token)

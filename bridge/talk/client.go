@@ -193,7 +193,7 @@ func (c *Client) sendAsBot(ctx context.Context, r bridge.Reply, q request, reply
 		return &bridge.Error{
 			Code: bridge.CodeUnauthorized,
 			Text: bridge.Say("There is no secret to sign replies with"),
-			Hint: bridge.Say("Store the secret that the bot was installed with: perch secret set webhook_secret. Then send what is waiting: perch retry"),
+			Hint: bridge.Say("Give Perch the secret that the bot was installed with: %s\nThen send what is waiting: perch retry").With(c.options.Secret.HowTo(bridge.WebhookSecret)),
 		}
 	}
 	q.path = spreed + "/bot/" + r.Room.Token + "/message"
@@ -217,7 +217,7 @@ func (c *Client) sendAsBot(ctx context.Context, r bridge.Reply, q request, reply
 	case a.lost():
 		return unclearAnswer(a)
 	case a.fromTalk():
-		return refusedBot(r, a)
+		return refusedBot(r, a, c.options.Secret)
 	}
 	return a.refusal()
 }
@@ -286,7 +286,7 @@ func (c *Client) do(ctx context.Context, q request) (answer, error) {
 		return answer{}, &bridge.Error{
 			Code: bridge.CodeUnauthorized,
 			Text: bridge.Say("There is no app token"),
-			Hint: bridge.Say("Create an app password in Nextcloud (Settings, Security) and store it: perch secret set app_token. Then send what is waiting: perch retry"),
+			Hint: newAppToken(c.options.AppToken),
 		}
 	}
 	u := *c.base
@@ -349,6 +349,7 @@ func (c *Client) do(ctx context.Context, q request) (answer, error) {
 	most := max(q.most, maxAnswer)
 	data, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
 	a := newAnswer(c.base, q.path, resp.StatusCode, resp.Header, data[:min(int64(len(data)), most)])
+	a.token = c.options.AppToken
 	switch {
 	case err == nil && int64(len(data)) <= most,
 		// Here the status says enough: a bot is told no more than that it posted.

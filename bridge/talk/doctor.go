@@ -58,7 +58,7 @@ func (d Doctor) failedBy(err error, path string) bridge.Result {
 	if r.Fix.IsZero() {
 		r.Fix = bridge.Say("see what it answers: curl -i -H OCS-APIRequest:true %s", try)
 	} else {
-		r.Fix = bridge.Say("%[1]s\nsee what it answers: curl -i -H OCS-APIRequest:true %[2]s", r.Fix.String(), try)
+		r.Fix = bridge.Say("%[2]s\nsee what it answers: curl -i -H OCS-APIRequest:true %[1]s", try).With(r.Fix)
 	}
 	return r
 }
@@ -437,8 +437,8 @@ func (d Doctor) refusedSecret(ctx context.Context, room bridge.Room) bridge.Resu
 	return bridge.Failed(
 		bridge.Say("the server refused our signature in %s (401)", room.String()),
 		bridge.Say("Most likely the bot is not enabled in this conversation; else it is switched off on the server, or has not the feature response; else it was installed with another secret. The doctor tries once, since Nextcloud locks an address out after about ten."),
-		bridge.Say("1. enable it: occ talk:bot:setup %[1]s %[2]s\n   (or in Talk: Conversation settings, Bots, Enable; occ talk:bot:list shows BOT-ID)\n2. switch it on, with its features: occ talk:bot:state -f webhook -f response %[1]s 1\n3. give Perch the secret that the bot was installed with: perch secret set webhook_secret\nthen: perch doctor --only bot-secret --room %[2]s && perch retry",
-			number, room.Token))
+		bridge.Say("1. enable it: occ talk:bot:setup %[1]s %[2]s\n   (or in Talk: Conversation settings, Bots, Enable; occ talk:bot:list shows BOT-ID)\n2. switch it on, with its features: occ talk:bot:state -f webhook -f response %[1]s 1\n3. give Perch the secret that the bot was installed with: %[3]s\nthen: perch doctor --only bot-secret --room %[2]s && perch retry",
+			number, room.Token).With(d.Client.options.Secret.HowTo(bridge.WebhookSecret)))
 }
 
 // shellQuote returns s as one word of a POSIX shell.
@@ -452,7 +452,7 @@ func (d Doctor) AppToken(ctx context.Context, room bridge.Room, needed bool) (br
 	if !needed {
 		why = bridge.AppTokenUse()
 	}
-	renew := bridge.Say("in Nextcloud: Settings, Security, Devices & sessions, Create new app password\nthen: perch secret set app_token")
+	renew := bridge.Say("in Nextcloud: Settings, Security, Devices & sessions, Create new app password\nthen: %s").With(d.Client.options.AppToken.HowTo(bridge.AppToken))
 	if d.Client.options.AppToken.IsZero() {
 		if needed {
 			return bridge.Actor{}, bridge.Failed(bridge.Say("no app token is set"), why, renew)

@@ -23,7 +23,7 @@ func (c *Client) FetchFile(ctx context.Context, m bridge.Message, a bridge.Attac
 		return nil, &bridge.Error{
 			Code: bridge.CodeNotFound,
 			Text: bridge.Say("There is no app token to get the file %s with", quote(a.Name)),
-			Hint: bridge.Say("Create an app password in Nextcloud (Settings, Security) and store it: perch secret set app_token. Or have handlers get links alone: files = \"link\""),
+			Hint: bridge.Say("Create an app password in Nextcloud (Settings, Security), then: %s\nOr let handlers have links alone: attachments = \"link\"").With(c.options.AppToken.HowTo(bridge.AppToken)),
 		}
 	}
 	if a.Size > limit {

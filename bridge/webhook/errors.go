@@ -2,11 +2,11 @@ package webhook
 
 import "perch/bridge"
 
-func errNoSecret() error {
+func errNoSecret(howTo bridge.Text) error {
 	return &bridge.Error{
 		Code: bridge.CodeUnavailable,
 		Text: bridge.Say("A webhook was refused: no webhook secret is set, so its signature cannot be checked"),
-		Hint: bridge.Say("Set the secret with which the bot was installed: perch secret set webhook_secret"),
+		Hint: bridge.Say("Give Perch the secret that the bot was installed with: %s").With(howTo),
 	}
 }
 
@@ -18,11 +18,11 @@ func errNoHeaders() error {
 	}
 }
 
-func errSignature(from string) error {
+func errSignature(from string, howTo bridge.Text) error {
 	return &bridge.Error{
 		Code: bridge.CodeUnauthorized,
 		Text: bridge.Say("A webhook from %s was refused: its signature is wrong", from),
-		Hint: bridge.Say("If it comes from your server, its secret for this bot differs from yours: perch secret set webhook_secret, with the secret given to occ talk:bot:install."),
+		Hint: bridge.Say("If it comes from your server, its secret for this bot differs from yours. Give Perch the one that occ talk:bot:install was given: %s").With(howTo),
 	}
 }
 

@@ -40,8 +40,9 @@ const (
 
 // Settings are what of the configuration decides about a request.
 type Settings struct {
-	Path             string // of the webhook: "/nextcloud-talk"
-	HasSecret        bool   // else no signature is right
+	Path             string      // of the webhook: "/nextcloud-talk"
+	HasSecret        bool        // else no signature is right
+	SecretHowTo      bridge.Text // how a person sets the secret
 	RequireSignature bool
 	TrustedProxies   []netip.Prefix // whose word counts for whom a request comes from
 }
@@ -166,7 +167,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, receiver Receiv
 	if settings.RequireSignature {
 		switch {
 		case !settings.HasSecret:
-			s.refuse(w, r, noiseNoSecret, http.StatusServiceUnavailable, slog.LevelError, errNoSecret())
+			s.refuse(w, r, noiseNoSecret, http.StatusServiceUnavailable, slog.LevelError, errNoSecret(settings.SecretHowTo))
 			return
 		case req.Random == "" || signature == "":
 			s.refuse(w, r, noiseUnsigned, http.StatusBadRequest, slog.LevelWarn, errNoHeaders())
@@ -190,7 +191,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, receiver Receiv
 		s.answerSelfCheck(w, r, receiver, req, signature)
 		return
 	case !valid:
-		s.refuseSignature(w, r)
+		s.refuseSignature(w, r, settings.SecretHowTo)
 		return
 	}
 
@@ -252,14 +253,14 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, c *client) ([]
 // refuseSignature answers 401, and 429 once an address has failed too often.
 // A right signature is never held against earlier wrong ones: whoever corrects
 // the secret is heard at once.
-func (s *Server) refuseSignature(w http.ResponseWriter, r *http.Request) {
+func (s *Server) refuseSignature(w http.ResponseWriter, r *http.Request, howTo bridge.Text) {
 	from := addrOf(r.RemoteAddr)
 	if wait := s.failures.fail(from, time.Now()); wait > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
 		s.refuse(w, r, noisePersists, http.StatusTooManyRequests, slog.LevelWarn, errTooManyFailures(from.String()))
 		return
 	}
-	s.refuse(w, r, noiseForged, http.StatusUnauthorized, slog.LevelWarn, errSignature(from.String()))
+	s.refuse(w, r, noiseForged, http.StatusUnauthorized, slog.LevelWarn, errSignature(from.String(), howTo))
 }
 
 // refuseBody answers a request whose body was not read to its end.

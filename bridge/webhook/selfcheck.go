@@ -58,7 +58,7 @@ func (s *Server) answerSelfCheck(w http.ResponseWriter, r *http.Request, receive
 			http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
 			return
 		}
-		s.refuseSignature(w, r)
+		s.refuseSignature(w, r, receiver.Settings().SecretHowTo)
 		return
 	}
 	var check selfCheck
