@@ -41,6 +41,7 @@ const (
 	EventStopped         EventKind = "stopped"
 	EventSettingsApplied EventKind = "settings-applied"
 	EventSettingsProblem EventKind = "settings-problem" // wrong or unwise
+	EventNotifyRefused   EventKind = "notify-refused"   // a program without the right token
 	EventSecretMissing   EventKind = "secret-missing"   // not set, or it could not be read
 	EventNoAppToken      EventKind = "no-app-token"     // and none is needed: said once
 	EventHeld            EventKind = "held"             // at a start: replies are still held back

@@ -66,6 +66,7 @@ const (
 	WebhookSecret = "webhook_secret" // shared with Talk; signs webhooks and replies as the bot
 	AppToken      = "app_token"      // app password of a Nextcloud user; needed to reply as that user
 	TunnelToken   = "tunnel_token"   // of a named Cloudflare tunnel
+	NotifyToken   = "notify_token"   // of the programs that may post into conversations
 	HandlerToken  = "handler_token"  // bearer token for a web hook, key for a language model
 	HandlerSecret = "handler_secret" // signs what is posted to a web hook
 	VoiceToken    = "voice_token"    // key for the server that hears voice messages

@@ -62,6 +62,7 @@ func newSettings(u *UI) *settingsPage {
 		u.kit.Card(bridge.Say("How Nextcloud reaches this computer"), p.reaching),
 		p.installCard,
 		u.kit.Card(bridge.Say("Listener"), append([]fyne.CanvasObject{listen.field}, p.fields("webhook.path")...)...),
+		p.programs(),
 		p.heading(bridge.Say("Answers")),
 		u.kit.Card(bridge.Say("Who is answered, and as whom"), p.fields(usersKey, "channels_config.nextcloud_talk.reply_as")...),
 		u.kit.Card(bridge.Say("What answers"), p.handler),
@@ -97,6 +98,17 @@ func (p *settingsPage) voice() *kit.Card {
 	p.masked = append(p.masked, key)
 	fields := append(p.fields(config.KeyVoiceServer), key.field)
 	return p.u.kit.Card(bridge.Say("Voice messages"), append(fields, p.fields("voice.model", "voice.language")...)...)
+}
+
+// programs is the card of what lets other programs post.
+func (p *settingsPage) programs() *kit.Card {
+	listen := p.fields("notify.listen")
+	token := p.secretEntry(
+		bridge.NotifyToken, bridge.Say("Their token"),
+		bridge.Say("Uptime Kuma, Grafana, Home Assistant and others show it, as Authorization: Bearer."), true, false,
+	)
+	p.masked = append(p.masked, token)
+	return p.u.kit.Card(bridge.Say("Messages of other programs"), append(listen, token.field)...)
 }
 
 // program is the card of Perch itself.

@@ -88,7 +88,7 @@ func (s *secretValue) lacking() bool {
 
 // formSecrets returns the names of the secrets that the form shows.
 func formSecrets() []string {
-	return []string{bridge.WebhookSecret, bridge.AppToken, bridge.TunnelToken, bridge.HandlerToken, bridge.HandlerSecret, bridge.VoiceToken}
+	return []string{bridge.WebhookSecret, bridge.AppToken, bridge.TunnelToken, bridge.NotifyToken, bridge.HandlerToken, bridge.HandlerSecret, bridge.VoiceToken}
 }
 
 // newForm returns a form with what Settings.Config and Settings.StartsAtLogin
@@ -415,6 +415,9 @@ func (f *form) checkSecrets(r *checked, check func(name string, s bridge.Secret)
 	}
 	if f.secrets[bridge.TunnelToken].lacking() && r.config.Tunnel.Mode == config.TunnelNamed {
 		r.errors[bridge.TunnelToken] = bridge.Say("is required: the line with the token that the Cloudflare dashboard shows for the tunnel")
+	}
+	if f.secrets[bridge.NotifyToken].lacking() && r.config.Notify.Listen != "" {
+		r.errors[bridge.NotifyToken] = bridge.Say("is required for other programs to post: generate it")
 	}
 	if f.secrets[bridge.WebhookSecret].lacking() && r.config.Webhook.RequireSignature {
 		r.warnings[bridge.WebhookSecret] = bridge.Say("without one every message is refused: generate it")

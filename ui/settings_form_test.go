@@ -154,23 +154,27 @@ func TestFormTakesEveryValue(t *testing.T) {
 		change func(f *form)
 		want   func(c *config.Config)
 	}{
-		"server":        {saved(), func(f *form) { f.set(serverKey, " https://other.example.com/index.php/ ") }, func(c *config.Config) { c.Talk.BaseURL = "https://other.example.com" }},
-		"users":         {saved(), func(f *form) { f.set(usersKey, "bob,, users/carol ,bob") }, func(c *config.Config) { c.Talk.AllowedUsers = []string{"bob", "carol"} }},
-		"nobody":        {saved(), func(f *form) { f.set(usersKey, " ") }, func(c *config.Config) { c.Talk.AllowedUsers = nil }},
-		"reply as":      {saved(), func(f *form) { f.set("channels_config.nextcloud_talk.reply_as", string(config.User)) }, func(c *config.Config) { c.Talk.ReplyAs = config.User }},
-		"path":          {saved(), func(f *form) { f.set("webhook.path", "/bot") }, func(c *config.Config) { c.Webhook.Path = "/bot" }},
-		"listen":        {saved(), func(f *form) { f.set(listenKey, "127.0.0.1:1234") }, func(c *config.Config) { c.Webhook.Listen = "127.0.0.1:1234" }},
-		"commands":      {saved(), func(f *form) { f.values.commands = nil }, func(c *config.Config) { c.Handler.Commands = nil }},
-		"prefix":        {saved(), func(f *form) { f.set(prefixKey, "?") }, func(c *config.Config) { c.Handler.Prefix = "?" }},
-		"names":         {saved(), func(f *form) { f.set(namesKey, "Perch,@Birdie") }, func(c *config.Config) { c.Handler.Names = []string{"Perch", "Birdie"} }},
-		"trigger":       {saved(), func(f *form) { f.takeTrigger(config.OnMention) }, func(c *config.Config) { c.Handler.Trigger = config.OnMention }},
-		"quote":         {saved(), func(f *form) { f.set("handler.quote", "false") }, func(c *config.Config) { c.Handler.Quote = false }},
-		"silent":        {saved(), func(f *form) { f.set("handler.silent", "true") }, func(c *config.Config) { c.Handler.Silent = true }},
-		"ack":           {saved(), func(f *form) { f.set("handler.ack", "⏳") }, func(c *config.Config) { c.Handler.Ack = "⏳" }},
-		"on error":      {saved(), func(f *form) { f.set("handler.on_error", "Sorry.") }, func(c *config.Config) { c.Handler.OnError = "Sorry." }},
-		"timeout":       {saved(), func(f *form) { f.set("handler.timeout", "1m 30s") }, func(c *config.Config) { c.Handler.Timeout = config.Duration(90 * time.Second) }},
-		"keep":          {saved(), func(f *form) { f.set("journal.keep", "12h") }, func(c *config.Config) { c.Journal.Keep = config.Span(12 * time.Hour) }},
-		"store text":    {saved(), func(f *form) { f.set("journal.store_text", "false") }, func(c *config.Config) { c.Journal.StoreText = false }},
+		"server":     {saved(), func(f *form) { f.set(serverKey, " https://other.example.com/index.php/ ") }, func(c *config.Config) { c.Talk.BaseURL = "https://other.example.com" }},
+		"users":      {saved(), func(f *form) { f.set(usersKey, "bob,, users/carol ,bob") }, func(c *config.Config) { c.Talk.AllowedUsers = []string{"bob", "carol"} }},
+		"nobody":     {saved(), func(f *form) { f.set(usersKey, " ") }, func(c *config.Config) { c.Talk.AllowedUsers = nil }},
+		"reply as":   {saved(), func(f *form) { f.set("channels_config.nextcloud_talk.reply_as", string(config.User)) }, func(c *config.Config) { c.Talk.ReplyAs = config.User }},
+		"path":       {saved(), func(f *form) { f.set("webhook.path", "/bot") }, func(c *config.Config) { c.Webhook.Path = "/bot" }},
+		"listen":     {saved(), func(f *form) { f.set(listenKey, "127.0.0.1:1234") }, func(c *config.Config) { c.Webhook.Listen = "127.0.0.1:1234" }},
+		"commands":   {saved(), func(f *form) { f.values.commands = nil }, func(c *config.Config) { c.Handler.Commands = nil }},
+		"prefix":     {saved(), func(f *form) { f.set(prefixKey, "?") }, func(c *config.Config) { c.Handler.Prefix = "?" }},
+		"names":      {saved(), func(f *form) { f.set(namesKey, "Perch,@Birdie") }, func(c *config.Config) { c.Handler.Names = []string{"Perch", "Birdie"} }},
+		"trigger":    {saved(), func(f *form) { f.takeTrigger(config.OnMention) }, func(c *config.Config) { c.Handler.Trigger = config.OnMention }},
+		"quote":      {saved(), func(f *form) { f.set("handler.quote", "false") }, func(c *config.Config) { c.Handler.Quote = false }},
+		"silent":     {saved(), func(f *form) { f.set("handler.silent", "true") }, func(c *config.Config) { c.Handler.Silent = true }},
+		"ack":        {saved(), func(f *form) { f.set("handler.ack", "⏳") }, func(c *config.Config) { c.Handler.Ack = "⏳" }},
+		"on error":   {saved(), func(f *form) { f.set("handler.on_error", "Sorry.") }, func(c *config.Config) { c.Handler.OnError = "Sorry." }},
+		"timeout":    {saved(), func(f *form) { f.set("handler.timeout", "1m 30s") }, func(c *config.Config) { c.Handler.Timeout = config.Duration(90 * time.Second) }},
+		"keep":       {saved(), func(f *form) { f.set("journal.keep", "12h") }, func(c *config.Config) { c.Journal.Keep = config.Span(12 * time.Hour) }},
+		"store text": {saved(), func(f *form) { f.set("journal.store_text", "false") }, func(c *config.Config) { c.Journal.StoreText = false }},
+		"programs": {saved(), func(f *form) {
+			f.set("notify.listen", "127.0.0.1:8461")
+			f.secrets[bridge.NotifyToken].typed = "x"
+		}, func(c *config.Config) { c.Notify.Listen = "127.0.0.1:8461" }},
 		"language":      {saved(), func(f *form) { f.set("window.language", "fr") }, func(c *config.Config) { c.Window.Language = "fr" }},
 		"on close":      {saved(), func(f *form) { f.set("window.on_close", config.CloseQuits) }, func(c *config.Config) { c.Window.OnClose = config.CloseQuits }},
 		"model":         {model, func(f *form) { f.set(modelKey, "qwen3") }, func(c *config.Config) { c.Handler.Model = "qwen3" }},
@@ -299,6 +303,11 @@ func TestFormErrors(t *testing.T) {
 			f.set("channels_config.nextcloud_talk.reply_as", string(config.User))
 			f.secrets[bridge.AppToken].remove = true
 		}, bridge.AppToken, "is required to reply as you"},
+		"programs without token": {func(f *form) {
+			f.set("notify.listen", "127.0.0.1:8461")
+			f.secrets[bridge.NotifyToken].stored = false
+		}, bridge.NotifyToken, "is required for other programs to post"},
+		"programs at no address": {func(f *form) { f.set("notify.listen", "here") }, "notify.listen", "must be host:port with a port up to 65535, such as 127.0.0.1:8461"},
 		"tunnel without token": {func(f *form) {
 			f.takeReach(reachTunnel, nil)
 			f.set(tunnelKey, string(config.TunnelNamed))

@@ -20,6 +20,7 @@ import (
 	"perch/bridge/eventlog"
 	"perch/bridge/handler"
 	"perch/bridge/journal"
+	"perch/bridge/notify"
 	"perch/bridge/pipeline"
 	"perch/bridge/receive"
 	"perch/bridge/talk"
@@ -71,6 +72,9 @@ type App struct {
 	retunnel   chan struct{}                      // another tunnel may be wanted
 	moved      chan struct{}                      // the tunnel's address may have changed
 
+	renotify chan struct{} // other programs may be listened to elsewhere
+	metrics  *notify.Metrics
+
 	follower atomic.Pointer[receive.Follower] // nil: no account is followed
 	refollow chan struct{}                    // another account may be wanted
 
@@ -121,8 +125,10 @@ func open(ctx context.Context, o Options) (_ *App, err error) {
 		retunnel: make(chan struct{}, 1),
 		moved:    make(chan struct{}, 1),
 		refollow: make(chan struct{}, 1),
+		renotify: make(chan struct{}, 1),
 		instance: NewInstance(),
 	}
+	a.metrics = notify.NewMetrics(o.Version, a.started, a.gauges)
 	defer func() {
 		if err != nil {
 			a.recorder.Close()
@@ -192,6 +198,7 @@ func (a *App) Run(ctx context.Context) error {
 	a.services.Add(service{"missed", a.keepMissed})
 	a.services.Add(service{"account", a.keepAccount})
 	a.services.Add(service{"tunnel", a.keepTunnel})
+	a.services.Add(service{"notify", a.keepNotify})
 	a.services.Add(service{"wake", func(ctx context.Context) error {
 		wake.Watch(ctx, func(why wake.Reason) { a.woke(string(why)) })
 		return ctx.Err()
@@ -258,7 +265,7 @@ func (a *App) bind(ctx context.Context, addr string) (*listener, error) {
 	if addr == "" {
 		return &listener{}, nil
 	}
-	ln, err := webhook.Listen(ctx, addr)
+	ln, err := webhook.Listen(ctx, addr, "webhook")
 	if err != nil {
 		return nil, err
 	}
@@ -360,8 +367,10 @@ func (a *App) writeEvents(ctx context.Context) {
 				Title: bridge.Say("%s events came too fast to be written down", strconv.Itoa(dropped)),
 			})
 		}
+		a.metrics.Drop(dropped)
 		kept := events[:0]
 		for _, e := range events {
+			a.metrics.Count(e)
 			if e.Level > slog.LevelDebug && !e.Kind.OfMessage() {
 				kept = append(kept, e)
 			}

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"perch/bridge/config"
 	"perch/bridge/handler"
 	"perch/bridge/pipeline"
+	"perch/bridge/secret"
 	"perch/bridge/talk"
 )
 
@@ -31,6 +33,8 @@ type settings struct {
 	secret      bridge.Secret    // empty if there is none
 	appToken    bridge.Secret    // empty if there is none
 	tunnelToken bridge.Secret    // empty if there is none, or none is needed
+	notifyToken bridge.Secret    // empty if there is none, or none is needed
+	notifyErr   error            // why it could not be read, if it is not just missing
 	secretErr   error            // why a secret could not be read, if it is not just missing
 	talk        *talk.Client
 	router      *handler.Router
@@ -54,6 +58,11 @@ func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []co
 	s.appToken = s.read(ctx, a.Secrets, bridge.AppToken)
 	if cfg.Tunnel.Mode == config.TunnelNamed {
 		s.tunnelToken = s.read(ctx, a.Secrets, bridge.TunnelToken)
+	}
+	if cfg.Notify.Listen != "" {
+		if s.notifyToken, s.notifyErr = a.Secrets.Get(ctx, bridge.NotifyToken); bridge.CodeOf(s.notifyErr) == bridge.CodeNotFound {
+			s.notifyErr = nil
+		}
 	}
 	pool, err := cfg.Talk.CertPool(filepath.Dir(a.Home.ConfigFile()))
 	if err != nil {
@@ -109,6 +118,12 @@ func (s *settings) read(ctx context.Context, store bridge.SecretStore, name stri
 	return secret
 }
 
+// locked reports whether a secret could not be read that may be there in a while.
+func (s *settings) locked() bool {
+	none := errors.Is(s.notifyErr, secret.ErrNoSession) || errors.Is(s.notifyErr, secret.ErrNoKeychain)
+	return s.secretErr != nil || s.notifyErr != nil && !none
+}
+
 // apply puts a configuration in force, with the secrets as they are now.
 func (a *App) apply(ctx context.Context, cfg config.Config, problems []config.Problem) error {
 	s, err := a.makeSettings(ctx, cfg, problems)
@@ -133,6 +148,7 @@ func (a *App) apply(ctx context.Context, cfg config.Config, problems []config.Pr
 	request(a.retunnel)
 	request(a.moved)
 	request(a.refollow)
+	request(a.renotify)
 	s.remind(a.Bus)
 	a.explainToken(ctx)
 	if changed {
@@ -210,7 +226,7 @@ func (s *settings) remind(sink bridge.EventSink) {
 func (a *App) keepSettings(ctx context.Context) error {
 	for {
 		retry := time.NewTimer(retrySecrets)
-		if a.current.Load().secretErr == nil {
+		if !a.current.Load().locked() {
 			retry.Stop()
 		}
 		select {

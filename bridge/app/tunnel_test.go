@@ -35,13 +35,18 @@ func quick(c *config.Config, _ bridge.SecretStore) { c.Tunnel.Mode = config.Tunn
 
 func TestThroughAQuickTunnel(t *testing.T) {
 	edge := tunneltest.New(t)
-	w := throughTunnel(t, edge, quick)
+	w := throughTunnel(t, edge, func(c *config.Config, secrets bridge.SecretStore) {
+		quick(c, secrets)
+		c.Notify.Listen = "127.0.0.1:0"
+		check(t, secrets.Set(t.Context(), bridge.NotifyToken, bridge.NewSecret(strings.Repeat("n", 40))))
+	})
 	w.await("The tunnel is online at https://")
 	if got := w.ask("!ping"); got != "pong" {
 		t.Errorf("answered %q", got)
 	}
 	for path, want := range map[string]int{
 		"/healthz": http.StatusNotFound, "/nextcloud-talk/": http.StatusNotFound, "/": http.StatusNotFound, "/debug/pprof/": http.StatusNotFound,
+		"/metrics": http.StatusNotFound, "/v1/rooms/" + w.room + "/messages": http.StatusNotFound,
 	} {
 		r, err := http.Get(edge.URL + path)
 		check(t, err)

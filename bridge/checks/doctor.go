@@ -96,6 +96,7 @@ func New(o Options) (checks []bridge.Check, end func()) {
 		check("handler", bridge.Say("Handler"), s.handlers, "config")
 		voice()
 		check("allow-list", bridge.Say("Allow list"), s.allowList, "config")
+		check("notify", bridge.Say("Other programs"), s.notify, "keychain", "config")
 		check("traffic", bridge.Say("Traffic"), s.traffic)
 		return checks, s.end
 	}
@@ -118,6 +119,7 @@ func New(o Options) (checks []bridge.Check, end func()) {
 	check("handler", bridge.Say("Handler"), s.handlers, "config")
 	voice()
 	check("allow-list", bridge.Say("Allow list"), s.allowList, "config")
+	check("notify", bridge.Say("Other programs"), s.notify, "keychain", "listener")
 	check("backend", bridge.Say("Server's own name"), s.backend, "config")
 	check("traffic", bridge.Say("Traffic"), s.traffic)
 	return checks, s.end
@@ -457,7 +459,7 @@ func (s *session) dialByLookup(ctx context.Context, network, addr string) (net.C
 // listens in its place until the session ends.
 func (s *session) listener(ctx context.Context) bridge.Result {
 	cfg, _ := s.load()
-	ln, err := webhook.Listen(ctx, cfg.Webhook.Listen)
+	ln, err := webhook.Listen(ctx, cfg.Webhook.Listen, "webhook")
 	if err == nil {
 		s.addr = ln.Addr().String()
 		s.serve(ctx, ln, cfg)

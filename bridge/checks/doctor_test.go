@@ -115,11 +115,20 @@ func (p *perch) write(table, name, value string) {
 	p.t.Helper()
 	data, err := os.ReadFile(p.home.ConfigFile())
 	check(p.t, err)
-	text := string(data)
-	if line := regexp.MustCompile(`(?m)^` + name + ` = .*$`).FindString(text); line != "" {
-		text = strings.Replace(text, line, name+" = "+value, 1)
+	line := regexp.MustCompile(`(?m)^` + name + ` = .*$`)
+	before, rest, found := strings.Cut(string(data), "["+table+"]\n")
+	if !found {
+		p.t.Fatalf("no table %s", table)
+	}
+	within, after, more := strings.Cut(rest, "\n[")
+	if line.MatchString(within) {
+		within = line.ReplaceAllLiteralString(within, name+" = "+value)
 	} else {
-		text = strings.Replace(text, "["+table+"]\n", "["+table+"]\n"+name+" = "+value+"\n", 1)
+		within = name + " = " + value + "\n" + within
+	}
+	text := before + "[" + table + "]\n" + within
+	if more {
+		text += "\n[" + after
 	}
 	check(p.t, os.WriteFile(p.home.ConfigFile(), []byte(text), 0o600))
 }
@@ -491,10 +500,10 @@ func faults() []fault {
 		{"no configuration", "config", fail, "there is no configuration yet", func(p *perch) { check(p.t, os.Remove(p.home.ConfigFile())) }, true},
 		{"an unknown key", "config", fail, "unknown key; did you mean listen?", configLine("listen =", "lisen ="), false},
 		{"a web page as base_url", "config", warn, "is taken as", func(p *perch) {
-			p.write("", "base_url", strconv.Quote(p.server.URL()+"/index.php/apps/dashboard/"))
+			p.write("channels_config.nextcloud_talk", "base_url", strconv.Quote(p.server.URL()+"/index.php/apps/dashboard/"))
 		}, true},
 		{"index.php in base_url", "config", warn, "is taken as", func(p *perch) {
-			p.write("", "base_url", strconv.Quote(p.server.URL()+"/index.php"))
+			p.write("channels_config.nextcloud_talk", "base_url", strconv.Quote(p.server.URL()+"/index.php"))
 		}, true},
 		{"a secret in the file", "config", fail, "secrets do not live in files", configLine("reply_as =", "webhook_secret = \""+key+"\"\nreply_as ="), false},
 		{"no TOML", "config", fail, "not valid TOML", configLine(`reply_as = "bot"`, "reply_as = bot"), false},
@@ -782,6 +791,26 @@ func faults() []fault {
 			p.heard()
 			testenv.LockDatabase(p.t, p.home.JournalFile())
 		}, false},
+		{"other programs, and no token", "notify", fail, "no notify_token is set, so Perch does not listen at 127.0.0.1:", func(p *perch) {
+			p.cfg.Notify.Listen = testenv.FreeAddr(p.t)
+			p.save()
+		}, false},
+		{"a weak token of other programs", "notify", fail, "it needs 20", func(p *perch) {
+			p.cfg.Notify.Listen = testenv.FreeAddr(p.t)
+			p.save()
+			p.set(p.keychain, bridge.NotifyToken, "weak")
+		}, false},
+		{"a running Perch with another token", "notify", fail, "has another notify_token", func(p *perch) {
+			p.programs()
+			p.set(p.keychain, bridge.NotifyToken, otherKey)
+		}, false},
+		{"a program where others are to post", "notify", fail, "something else than Perch answers at", func(p *perch) {
+			other := httptest.NewServer(http.NotFoundHandler())
+			p.t.Cleanup(other.Close)
+			p.cfg.Notify.Listen = strings.TrimPrefix(other.URL, "http://")
+			p.save()
+			p.set(p.keychain, bridge.NotifyToken, key)
+		}, false},
 		{"replies that are held back", "traffic", fail, "1 replies are held back", func(p *perch) { p.hold(time.Time{}) }, true},
 		{"replies that wait for a lock-out", "traffic", warn, "because the server asked to slow down", func(p *perch) { p.hold(time.Now().Add(time.Hour)) }, false},
 		{"a webhook that was refused", "traffic", warn, "its signature is wrong", func(p *perch) {
@@ -792,6 +821,16 @@ func faults() []fault {
 			b.stop()
 		}, false},
 	}
+}
+
+// programs runs a bot that listens to other programs.
+func (p *perch) programs() {
+	p.t.Helper()
+	p.cfg.Notify.Listen = testenv.FreeAddr(p.t)
+	p.save()
+	p.set(p.keychain, bridge.NotifyToken, key)
+	p.run()
+	p.running.await("Other programs can post")
 }
 
 // another runs a second Perch and returns where it listens.

@@ -154,7 +154,7 @@ func TestReportIsOfTheAgreedForm(t *testing.T) {
 		}
 		ids = append(ids, *c.ID)
 	}
-	want := strings.Fields("config journal keychain secret server-dns server-tcp server-tls server-status capabilities clock listener self-post tunnel-edge tunnel-token tunnel public-url bot-secret app-token bot-entry delivery room-bot handler allow-list backend traffic")
+	want := strings.Fields("config journal keychain secret server-dns server-tcp server-tls server-status capabilities clock listener self-post tunnel-edge tunnel-token tunnel public-url bot-secret app-token bot-entry delivery room-bot handler allow-list notify backend traffic")
 	if diff := cmp.Diff(want, ids); diff != "" || doc.Verdict != "warn" {
 		t.Errorf("verdict %s\n%s", doc.Verdict, diff)
 	}

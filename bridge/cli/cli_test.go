@@ -116,6 +116,8 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"token":      {"FILE: PERCH_APP_TOKEN is what is in the file, as a service has it", 1, loadToken},
 		"fault":      {"[KIND ENDPOINT TIMES]: makes the Talk server fail, or well again; a delay is of 1 s", 0, fault},
 		"webhook":    {"ROOM USER TEXT: posts a message to $ADDR, signed with $SECRET, and prints the status; TEXT can have escapes as in Go", 3, postWebhook},
+		"notify":     {"TOKEN BODY TYPE: posts for $ROOM at $DOOR, as another program does, and prints the status and the answer", 3, notify},
+		"crash":      {"NAME: kills it", 1, crash},
 		"get":        {"PATH: gets a page of $ADDR and prints its status and text", 1, get},
 		"unused":     {"VAR: VAR is an address that nobody listens on", 1, unused},
 		"busy":       {"VAR: takes a port; VAR is its address", 1, busy},
@@ -192,7 +194,7 @@ func (s *stream) after(n int) (text string, changed <-chan struct{}) {
 func environ(ts *testscript.TestScript) (env []string) {
 	for _, name := range []string{
 		"PATH", "HOME", "TMPDIR", "TZ", "GORACE", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS",
-		"PERCH_HOME", "PERCH_WEBHOOK_SECRET", "PERCH_APP_TOKEN", "ZEROCLAW_NEXTCLOUD_TALK_WEBHOOK_SECRET", "GOCOVERDIR",
+		"PERCH_HOME", "PERCH_WEBHOOK_SECRET", "PERCH_APP_TOKEN", "PERCH_NOTIFY_TOKEN", "ZEROCLAW_NEXTCLOUD_TALK_WEBHOOK_SECRET", "GOCOVERDIR",
 		"NOTIFY_SOCKET", "WATCHDOG_USEC",
 	} {
 		if value := ts.Getenv(name); value != "" {
@@ -425,6 +427,23 @@ func postWebhook(w *world, ts *testscript.TestScript, args []string) {
 	req.Header.Set("X-Nextcloud-Talk-Signature", hex.EncodeToString(mac.Sum(nil)))
 	req.Header.Set("X-Nextcloud-Talk-Backend", "https://cloud.example.com/")
 	printAnswer(ts, req)
+}
+
+func notify(_ *world, ts *testscript.TestScript, args []string) {
+	req, err := http.NewRequest(http.MethodPost, "http://"+ts.Getenv("DOOR")+"/v1/rooms/"+ts.Getenv("ROOM")+"/messages", strings.NewReader(args[1]))
+	ts.Check(err)
+	req.Header.Set("Content-Type", args[2])
+	if args[0] != "" {
+		req.Header.Set("Authorization", "Bearer "+args[0])
+	}
+	printAnswer(ts, req)
+}
+
+func crash(w *world, ts *testscript.TestScript, args []string) {
+	p := w.running(ts, args[0])
+	delete(w.processes, args[0])
+	ts.Check(p.cmd.Process.Kill())
+	<-p.ended
 }
 
 func get(_ *world, ts *testscript.TestScript, args []string) {

@@ -32,6 +32,7 @@ func newSecret(env Env) *cobra.Command {
   app_token        app password of a user: for replies as that user, the contents
                    of files, and the messages that were missed
   tunnel_token     of your Cloudflare tunnel, if [tunnel] has mode = "named"
+  notify_token     of the programs that may post messages, if [notify] has listen
   handler_token    bearer token of a web hook, or key of a language model
   handler_secret   signs what is posted to a web hook, as Talk signs
 
@@ -122,7 +123,7 @@ func newSecretGenerate(env Env) *cobra.Command {
 	var force, print bool
 	cmd := env.takesSecret(&cobra.Command{
 		Use:   "generate NAME",
-		Short: "Make a new webhook_secret or handler_secret and store it",
+		Short: "Make a new webhook_secret, notify_token or handler_secret and store it",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if print {
 				_, err := fmt.Fprintln(env.Stdout, secret.Generate().Reveal())
@@ -136,7 +137,10 @@ func newSecretGenerate(env Env) *cobra.Command {
 			switch {
 			case err == nil && !force:
 				text := bridge.Say("There is a %s already; a web hook that was given it refuses what is signed with another", args[0])
-				if args[0] == bridge.WebhookSecret {
+				switch args[0] {
+				case bridge.NotifyToken:
+					text = bridge.Say("There is a %s already; programs that were given it cannot post any more with another", args[0])
+				case bridge.WebhookSecret:
 					text = bridge.Say("There is a webhook secret already; a bot that was installed with it stops working with another")
 				}
 				return &bridge.Error{
@@ -236,7 +240,8 @@ func needed(name string, cfg config.Config) bridge.Text {
 	switch {
 	case name == bridge.WebhookSecret,
 		name == bridge.AppToken && cfg.Talk.Voice() == config.User,
-		name == bridge.TunnelToken && cfg.Tunnel.Mode == config.TunnelNamed:
+		name == bridge.TunnelToken && cfg.Tunnel.Mode == config.TunnelNamed,
+		name == bridge.NotifyToken && cfg.Notify.Listen != "":
 		return bridge.Text{}
 	case name == bridge.AppToken:
 		return bridge.Say(`not set; needed for reply_as = "user" alone`)
@@ -244,6 +249,8 @@ func needed(name string, cfg config.Config) bridge.Text {
 		return bridge.Say(`not set; needed for a named tunnel alone`)
 	case name == bridge.VoiceToken:
 		return bridge.Say("not set; for a server that hears voice messages and asks for a key")
+	case name == bridge.NotifyToken:
+		return bridge.Say("not set; needed for other programs to post messages alone")
 	case strings.HasPrefix(name, bridge.HandlerToken):
 		return bridge.Say("not set; for a web hook or a language model that asks for one")
 	default:

@@ -135,21 +135,55 @@ func checkCAFile(c *Config, at *reporter) {
 
 func checkListen(c *Config, at *reporter) {
 	c.Webhook.Listen = strings.TrimSpace(c.Webhook.Listen)
-	host, port, err := net.SplitHostPort(c.Webhook.Listen)
-	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
-		at.fail(bridge.Say("must be host:port with a port up to 65535, such as %s", `"127.0.0.1:8460"`), bridge.Text{})
+	host, port, ok := hostPort(c.Webhook.Listen, "127.0.0.1:8460", at)
+	if !ok {
 		return
-	} else if n == 0 {
+	}
+	if port == "0" {
 		at.warn(bridge.Say("port 0 is another port at each start: Talk cannot know it"), bridge.Text{})
 	}
-	ip, err := netip.ParseAddr(host)
-	switch {
-	case host == "" || err == nil && ip.IsUnspecified():
+	if isEverywhere(host) {
 		at.warn(bridge.Say("Perch can be reached from every network that this machine is in"),
 			bridge.Say("behind a tunnel or a proxy on this machine, %s is enough", "127.0.0.1:"+port))
-	case err != nil && !regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`).MatchString(host):
-		at.fail(bridge.Say("must be host:port with a port up to 65535, such as %s", `"127.0.0.1:8460"`), bridge.Text{})
 	}
+}
+
+func checkNotify(c *Config, at *reporter) {
+	c.Notify.Listen = strings.TrimSpace(c.Notify.Listen)
+	if c.Notify.Listen == "" {
+		return
+	}
+	host, port, ok := hostPort(c.Notify.Listen, "127.0.0.1:8461", at)
+	if !ok {
+		return
+	}
+	own, webhook, _ := net.SplitHostPort(c.Webhook.Listen)
+	switch ip, err := netip.ParseAddr(host); {
+	case c.Talk.Receive != ByAccount && port == webhook && port != "0" && (host == own || isEverywhere(host) || isEverywhere(own)):
+		at.fail(bridge.Say("must not be the address of the webhook, which the Internet may reach: %s", strconv.Quote(c.Webhook.Listen)), bridge.Text{})
+	case isEverywhere(host) || err == nil && !ip.IsLoopback() || err != nil && host != "localhost":
+		at.warn(bridge.Say("plain http: whoever is in these networks can read the token and what is posted"),
+			bridge.Say("for programs on this machine, %s is enough", "127.0.0.1:"+port))
+	}
+}
+
+// hostPort checks and splits an address to listen at.
+func hostPort(listen, example string, at *reporter) (host, port string, ok bool) {
+	host, port, err := net.SplitHostPort(listen)
+	_, bad := strconv.ParseUint(port, 10, 16)
+	if err == nil && bad == nil {
+		if _, err := netip.ParseAddr(host); err == nil || host == "" || regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`).MatchString(host) {
+			return host, port, true
+		}
+	}
+	at.fail(bridge.Say("must be host:port with a port up to 65535, such as %s", strconv.Quote(example)), bridge.Text{})
+	return "", "", false
+}
+
+// isEverywhere reports whether a host stands for all addresses of this machine.
+func isEverywhere(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "" || err == nil && ip.IsUnspecified()
 }
 
 func checkPath(c *Config, at *reporter) {

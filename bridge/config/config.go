@@ -20,6 +20,7 @@ type Config struct {
 	Talk    Talk    `json:"talk"`    // [channels_config.nextcloud_talk], as PRX and ZeroClaw have it
 	Webhook Webhook `json:"webhook"` // [webhook]
 	Tunnel  Tunnel  `json:"tunnel"`  // [tunnel]
+	Notify  Notify  `json:"notify"`  // [notify]
 	Handler Handler `json:"handler"` // [handler]
 	Voice   Voice   `json:"voice"`   // [voice]
 	Journal Journal `json:"journal"` // [journal]
@@ -90,6 +91,11 @@ const (
 	TunnelQuick TunnelMode = "quick" // without an account; another address now and then
 	TunnelNamed TunnelMode = "named" // of the account that the secret tunnel_token is of
 )
+
+// Notify is where other programs post messages into conversations.
+type Notify struct {
+	Listen string `json:"listen"` // host:port; empty: nowhere
+}
 
 // Handler is what answers messages, and when.
 type Handler struct {

@@ -353,7 +353,7 @@ func secretAt(path toml.Key) string {
 		handler, inHandler = path[1], true
 	}
 	switch {
-	case last == bridge.WebhookSecret, last == bridge.AppToken, last == bridge.TunnelToken, last == bridge.VoiceToken,
+	case last == bridge.WebhookSecret, last == bridge.AppToken, last == bridge.TunnelToken, last == bridge.NotifyToken, last == bridge.VoiceToken,
 		strings.HasPrefix(last, bridge.HandlerToken+"_"), strings.HasPrefix(last, bridge.HandlerSecret+"_"):
 		return last
 	case table == talkTable && last == "bot_token":
@@ -362,6 +362,8 @@ func secretAt(path toml.Key) string {
 		return bridge.TunnelToken
 	case table == "voice" && slices.Contains([]string{"token", "api_key", "bearer"}, last):
 		return bridge.VoiceToken
+	case table == "notify" && (last == "token" || last == "secret"):
+		return bridge.NotifyToken
 	case last == bridge.HandlerToken, inHandler && slices.Contains([]string{"token", "api_key", "bearer"}, last):
 		return bridge.SecretOf(bridge.HandlerToken, handler)
 	case last == bridge.HandlerSecret, inHandler && last == "secret":

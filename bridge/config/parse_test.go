@@ -114,7 +114,7 @@ func TestParseNamesEveryProblem(t *testing.T) {
 		{"unknown key, far", head + "[webhook]\ncolour = 1\n", `c.toml:5: webhook.colour: unknown key; known here are listen, path, require_signature, public_url`},
 		{"unknown table", head + "[jornal]\nkeep = \"1d\"\n", `c.toml:4: jornal: unknown key; did you mean journal?`},
 		{"unknown quoted key", head + "\"a b\" = 1\n", `c.toml:4: channels_config.nextcloud_talk."a b": unknown key; known here are base_url, allowed_users, reply_as, ca_file, receive, mark_read`},
-		{"unknown dotted key", "a.b.c = 1\n" + head, `c.toml: a: unknown key; known here are version, channels_config, webhook, tunnel, voice, journal, window, handler, handlers, rooms`},
+		{"unknown dotted key", "a.b.c = 1\n" + head, `c.toml: a: unknown key; known here are version, channels_config, webhook, tunnel, notify, voice, journal, window, handler, handlers, rooms`},
 		{"list of tables", head + "[[webhook]]\nlisten = 1\n", `c.toml:4: webhook: must be a table: write [webhook] on a line of its own, and its keys below`},
 		{"value for a table", "webhook = 5\n" + head, `c.toml:1: webhook: must be a table: write [webhook] on a line of its own, and its keys below`},
 		{"inline table", "webhook = {listen = \"x\"}\n" + head, `c.toml:1: webhook.listen: must be host:port with a port up to 65535, such as "127.0.0.1:8460"`},
@@ -137,6 +137,8 @@ func TestParseNamesEveryProblem(t *testing.T) {
 		{"not text", "\xff\xfe\x00", `c.toml:1: not valid TOML: files cannot contain NULL bytes; probably using UTF-16; TOML files must be UTF-8`},
 		{"reply_as", head + "reply_as = \"me\"\n", `c.toml:4: channels_config.nextcloud_talk.reply_as: must be one of "bot", "user"`},
 		{"kind", head + "[handler]\nkind = \"ollama\"\nmodel = \"x\"\n", `c.toml:5: handler.kind: must be one of "commands", "exec", "http", "llm", "relay"`},
+		{"other programs at the webhook", head + "[notify]\nlisten = \":8460\"\n", `c.toml:5: notify.listen: must not be the address of the webhook, which the Internet may reach: "127.0.0.1:8460"`},
+		{"token of other programs", head + "[notify]\ntoken = \"hunter2\"\n", `c.toml:5: notify.token: secrets do not live in files`},
 		{"secret of the tunnel", head + "[tunnel]\ntoken = \"hunter2\"\n", `c.toml:5: tunnel.token: secrets do not live in files`},
 		{"secret of a handler", head + "[handlers.house]\nkind = \"http\"\nurl = \"http://house\"\napi_key = \"hunter2\"\n", `c.toml:7: handlers.house.api_key: secrets do not live in files`},
 
@@ -181,7 +183,7 @@ c.toml:4: handlers.house.model: is required: the model's name, as the server has
 		{
 			"several at once", "version = 1\ncolour = 1\n[webhook]\npath = \"x\"\nlisten = true\n[journal]\nkeep = \"1y\"\n",
 			`c.toml: channels_config.nextcloud_talk.base_url: is required: the address of your Nextcloud, such as "https://cloud.example.com"
-c.toml:2: colour: unknown key; known here are version, channels_config, webhook, tunnel, voice, journal, window, handler, handlers, rooms
+c.toml:2: colour: unknown key; known here are version, channels_config, webhook, tunnel, notify, voice, journal, window, handler, handlers, rooms
 c.toml:4: webhook.path: must begin with a slash, have letters, digits, - . _ or ~ after each slash, and no ? or #, such as "/nextcloud-talk"
 c.toml:5: webhook.listen: must be a string, in quotes
 c.toml:7: journal.keep: must be a whole number of days, hours or minutes, from 1h to 3650d, such as "30d"`,
@@ -309,6 +311,14 @@ func TestValues(t *testing.T) {
 		{"guest in disguise", `allowed_users = ["users/guests/abc"]`, bad},
 		{"bot", `allowed_users = ["bots/abc"]`, bad},
 
+		{"other programs", `notify.listen = " 127.0.0.1:8461 "`, ""},
+		{"other programs, by name", `notify.listen = "localhost:8461"`, ""},
+		{"no other programs", `notify.listen = ""`, ""},
+		{"other programs of the network", `notify.listen = "192.0.2.1:8461"`, "plain http: whoever is in these networks can read the token and what is posted"},
+		{"other programs of every network", `notify.listen = ":8461"`, "plain http: whoever is in these networks can read the token and what is posted"},
+		{"other programs at no port", `notify.listen = "127.0.0.1"`, bad},
+		{"other programs at the webhook", `notify.listen = "127.0.0.1:8460"`, bad},
+		{"other programs at the webhook, everywhere", `notify.listen = ":8460"`, bad},
 		{"any port", `webhook.listen = "127.0.0.1:0"`, "port 0 is another port at each start: Talk cannot know it"},
 		{"IPv6", `webhook.listen = "[::1]:8460"`, ""},
 		{"host name", `webhook.listen = "localhost:8460"`, ""},

@@ -137,6 +137,14 @@ func configRows() []row[Config] {
 
 		{
 			Key: Key{
+				Name: "notify.listen", Label: bridge.Say("Other programs post at"), Example: "127.0.0.1:8461",
+				Help: bridge.Say("Where other programs post messages into conversations, as host:port, with the secret notify_token. Empty: nowhere."),
+			},
+			at: func(c *Config) any { return &c.Notify.Listen }, check: checkNotify,
+		},
+
+		{
+			Key: Key{
 				Name: KeyVoiceServer, Label: bridge.Say("Speech server"), Example: "http://127.0.0.1:8080/v1",
 				Help: bridge.Say("The address of a server that turns speech into text as OpenAI does, with /v1 at the end. Then voice messages are heard, with the app token. Empty: they are files like others."),
 			},
@@ -156,6 +164,7 @@ func configRows() []row[Config] {
 			},
 			at: func(c *Config) any { return &c.Voice.Language }, check: checkSpeechLanguage,
 		},
+
 		{
 			Key: Key{
 				Name: "journal.keep", Label: bridge.Say("The log keeps"), Example: "30d",

@@ -23,7 +23,7 @@ import (
 // Names returns the names of the secrets that Perch knows, without those of
 // named handlers; see Known.
 func Names() []string {
-	return []string{bridge.WebhookSecret, bridge.AppToken, bridge.TunnelToken, bridge.HandlerToken, bridge.HandlerSecret, bridge.VoiceToken}
+	return []string{bridge.WebhookSecret, bridge.AppToken, bridge.TunnelToken, bridge.NotifyToken, bridge.HandlerToken, bridge.HandlerSecret, bridge.VoiceToken}
 }
 
 // Known reports whether Perch knows a secret by that name: one of Names, or
@@ -49,7 +49,7 @@ func known(name string) error {
 // Random reports whether a secret is one that Perch can make; the others come
 // from somebody else.
 func Random(name string) bool {
-	return name == bridge.WebhookSecret || is(name, bridge.HandlerSecret)
+	return name == bridge.WebhookSecret || name == bridge.NotifyToken || is(name, bridge.HandlerSecret)
 }
 
 // is reports whether name is that of a handler's secret of that sort.
@@ -88,7 +88,7 @@ func Normalize(name string, s bridge.Secret) bridge.Secret {
 // assignment finds what a secret is assigned in a shell, in a .env file, in TOML
 // or in JSON.
 func assignment() *regexp.Regexp {
-	return regexp.MustCompile(`^(?:(?:export\s+|set\s+|\$env:)\w+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|["']?(?:webhook_secret|app_token|bot_token|tunnel_token|voice_token|handler_(?:token|secret)\w*|api_key)["']?)\s*[=:]\s*(\S.*?),?$`)
+	return regexp.MustCompile(`^(?:(?:export\s+|set\s+|\$env:)\w+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|["']?(?:webhook_secret|app_token|bot_token|tunnel_token|notify_token|voice_token|handler_(?:token|secret)\w*|api_key)["']?)\s*[=:]\s*(\S.*?),?$`)
 }
 
 func bearer() *regexp.Regexp {
@@ -117,6 +117,9 @@ const (
 	maxWebhookSecret = 128
 )
 
+// minNotifyToken is how many characters the token of other programs has at least.
+const minNotifyToken = 20
+
 // Check returns an error of CodeInvalid, which does not reveal it, if a secret
 // cannot be what its name says. What was typed goes through Normalize first.
 func Check(name string, s bridge.Secret) error {
@@ -144,7 +147,10 @@ func Check(name string, s bridge.Secret) error {
 	case name == bridge.TunnelToken && !isTunnelToken(value):
 		return invalid(bridge.Say("the %s is not one that Cloudflare gives for a tunnel", name),
 			bridge.Say("copy the whole line that the Cloudflare dashboard shows, such as %s", "cloudflared service install eyJ…"))
-	case is(name, bridge.HandlerToken) && strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }):
+	case name == bridge.NotifyToken && length < minNotifyToken:
+		return invalid(bridge.Say("the %s has %s characters; it needs %s, so that nobody guesses it", name, strconv.Itoa(length), strconv.Itoa(minNotifyToken)),
+			bridge.Say("make one: perch secret generate %s", name))
+	case (is(name, bridge.HandlerToken) || name == bridge.NotifyToken) && strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return invalid(bridge.Say("the %s has characters that no token has, such as a space", name),
 			bridge.Say("copy it again without what is around it"))
 	}

@@ -16,9 +16,10 @@ import (
 // drainTimeout bounds how long requests under way may take to end.
 const drainTimeout = 2 * time.Second
 
-// Listen opens the address that webhooks come to. Its error says whether the
-// port is taken, the address is not of this machine or needs privileges.
-func Listen(ctx context.Context, addr string) (net.Listener, error) {
+// Listen opens the address that a table of config.toml has as listen: webhook, or
+// another. Its error says whether the port is taken, the address is not of this
+// machine or needs privileges.
+func Listen(ctx context.Context, addr, table string) (net.Listener, error) {
 	var config net.ListenConfig
 	ln, err := config.Listen(ctx, "tcp", addr)
 	if err == nil {
@@ -27,14 +28,14 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 	e := &bridge.Error{
 		Code:  bridge.CodeConflict,
 		Text:  bridge.Say("Perch cannot listen on %s", addr),
-		Hint:  bridge.Say("Set another address as listen in the table [webhook] of config.toml."),
+		Hint:  bridge.Say("Set another address as listen in the table [%s] of config.toml.", table),
 		Cause: err,
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		_, port, _ := net.SplitHostPort(addr)
 		e.Text = bridge.Say("Perch cannot listen on %s: another program uses this port", addr)
-		e.Hint = bridge.Say("Find it with: ss -ltnp 'sport = :%s'. End it, or set another port as listen in the table [webhook] of config.toml.", port)
+		e.Hint = bridge.Say("Find it with: ss -ltnp 'sport = :%s'. End it, or set another port as listen in the table [%s] of config.toml.", port, table)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		e.Text = bridge.Say("Perch cannot listen on %s: this machine does not have that address", addr)
 	case errors.Is(err, os.ErrPermission):

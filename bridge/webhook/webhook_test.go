@@ -296,7 +296,7 @@ func TestManyAddressesAreForgotten(t *testing.T) {
 
 func serve(t *testing.T, server *webhook.Server) (addr string, stop func() error) {
 	t.Helper()
-	ln, err := webhook.Listen(t.Context(), "127.0.0.1:0")
+	ln, err := webhook.Listen(t.Context(), "127.0.0.1:0", "webhook")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,7 +361,7 @@ func TestServeLetsRequestsEnd(t *testing.T) {
 func TestBusyPort(t *testing.T) {
 	addr, stop := serve(t, newFixture().handler)
 	defer stop()
-	_, err := webhook.Listen(t.Context(), addr)
+	_, err := webhook.Listen(t.Context(), addr, "webhook")
 	_, port, _ := net.SplitHostPort(addr)
 	if bridge.CodeOf(err) != bridge.CodeConflict || !strings.Contains(err.Error(), "another program uses this port") ||
 		!strings.Contains(bridge.HintOf(err).String(), port) {
@@ -370,7 +370,7 @@ func TestBusyPort(t *testing.T) {
 }
 
 func TestForeignAddress(t *testing.T) {
-	_, err := webhook.Listen(t.Context(), "192.0.2.1:0")
+	_, err := webhook.Listen(t.Context(), "192.0.2.1:0", "webhook")
 	if bridge.CodeOf(err) != bridge.CodeConflict || !strings.Contains(err.Error(), "does not have that address") {
 		t.Errorf("Listen: %v", err)
 	}
