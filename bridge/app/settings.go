@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -53,7 +54,7 @@ func (s *settings) Route(m bridge.Message) (most int, asked bool) { return s.rou
 
 // makeSettings reads the secrets and makes the parts.
 func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []config.Problem) (*settings, error) {
-	s := &settings{config: cfg, problems: problems}
+	s := &settings{config: cfg, problems: slices.Concat(problems, a.Home.Exposed())}
 	s.secret = s.read(ctx, a.Secrets, bridge.WebhookSecret)
 	s.appToken = s.read(ctx, a.Secrets, bridge.AppToken)
 	if cfg.Tunnel.Mode == config.TunnelNamed {

@@ -191,7 +191,7 @@ func (s *session) load() (config.Config, bridge.Result) {
 		if s.Config != nil {
 			s.cfg, s.found = *s.Config, bridge.Passed(bridge.Say("not saved yet"))
 		} else {
-			s.cfg, s.found = config.Diagnose(s.Home.ConfigFile())
+			s.cfg, s.found = config.Diagnose(s.Home)
 		}
 		s.loaded = true
 		for _, entry := range s.cfg.Talk.AllowedUsers {

@@ -22,6 +22,7 @@ import (
 	"perch/bridge/app"
 	"perch/bridge/config"
 	"perch/bridge/eventlog"
+	"perch/bridge/handler"
 	"perch/bridge/journal"
 )
 
@@ -56,6 +57,7 @@ The first line also has version, config, listen, url, allowed_users and reply_as
 		if verbose {
 			level = slog.LevelDebug
 		}
+		handler.Hide()
 		home, err := env.home()
 		if err != nil {
 			return err

@@ -11,10 +11,11 @@ import (
 	"perch/bridge"
 )
 
-// Diagnose reads the configuration as Load does and says what is wrong or
-// unwise in it, without what DiagnoseAllowList says. The Config is of use
-// unless the status is fail.
-func Diagnose(path string) (Config, bridge.Result) {
+// Diagnose reads the configuration of a home as Load does and says what is wrong
+// or unwise in it, without what DiagnoseAllowList says, and whether others can
+// change it. The Config is of use unless the status is fail.
+func Diagnose(home Home) (Config, bridge.Result) {
+	path := home.ConfigFile()
 	c, warnings, err := Load(path)
 	if invalid, ok := errors.AsType[*InvalidError](err); ok {
 		return c, bridge.Failed(
@@ -30,6 +31,7 @@ func Diagnose(path string) (Config, bridge.Result) {
 		return c, bridge.Failed(bridge.TextOf(err), bridge.Say("Without it Perch does not know your server."), fix)
 	}
 	warnings = slices.DeleteFunc(warnings, func(p Problem) bool { return p.Key == talkTable+".allowed_users" })
+	warnings = append(warnings, home.Exposed()...)
 	if len(warnings) > 0 {
 		return c, bridge.Warned(
 			bridge.Say("%s", joined(warnings, Problem.String)),

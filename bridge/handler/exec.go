@@ -202,6 +202,7 @@ func (p *Programs) Kill() {
 }
 
 func (p *Programs) start(f *family) error {
+	Hide() // before the first one runs
 	if p == nil {
 		return f.cmd.Start()
 	}

@@ -50,13 +50,14 @@ func freePort(ctx context.Context, host string, from int) int {
 	return 8461
 }
 
-// Holds reports whether the process with this id listens on the port of addr.
-// It is false where that cannot be seen.
+// Holds reports whether the Perch with this id listens on the port of addr, which
+// is taken. Where nobody can be seen there, as a Perch cannot that hides from
+// other programs, it is so if the process runs and is a Perch.
 func Holds(pid, addr string) bool {
 	_, port, _ := net.SplitHostPort(addr)
 	number, _ := strconv.Atoi(port)
 	holder, _ := portHolder(number)
-	return holder != 0 && strconv.Itoa(holder) == pid
+	return holder != 0 && strconv.Itoa(holder) == pid || holder == 0 && isLikeUs(pid)
 }
 
 // IsInstance reports whether the Perch of that name answers at url.

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package handler
+
+// Hide does nothing here.
+func Hide() {}
