@@ -652,6 +652,32 @@ func TestWithoutASecretNobodyGetsIn(t *testing.T) {
 	}
 }
 
+// Behind a proxy that is trusted, a stranger's wrong signatures are held against
+// that stranger.
+func TestTrustedProxy(t *testing.T) {
+	w := newWorld(t, practice.Options{}, func(c *config.Config) { c.Webhook.TrustedProxies = []string{"127.0.0.0/8"} })
+	forge := func(hops string) int {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.url(), strings.NewReader("{}"))
+		check(t, err)
+		r.Header.Set("X-Nextcloud-Talk-Random", strings.Repeat("r", 64))
+		r.Header.Set("X-Nextcloud-Talk-Signature", strings.Repeat("0", 64))
+		r.Header.Set("X-Forwarded-For", hops)
+		resp, err := http.DefaultClient.Do(r)
+		check(t, err)
+		check(t, resp.Body.Close())
+		return resp.StatusCode
+	}
+	for i := range 12 { // the first hops are invented
+		forge(fmt.Sprintf("203.0.113.%d, 198.51.100.1", i))
+	}
+	if got := forge("203.0.113.99, 198.51.100.1"); got != http.StatusTooManyRequests {
+		t.Errorf("who goes on with wrong signatures is answered %d", got)
+	}
+	if got := forge("198.51.100.2"); got != http.StatusUnauthorized {
+		t.Errorf("another is answered %d", got)
+	}
+}
+
 func TestSend(t *testing.T) {
 	w := newWorld(t, practice.Options{})
 	for _, running := range []bool{true, false} {

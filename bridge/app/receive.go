@@ -36,6 +36,7 @@ func (r receiver) Settings() webhook.Settings {
 	return webhook.Settings{
 		Path: cfg.Path, HasSecret: !r.settings.secret.IsZero(), SecretHowTo: r.settings.secret.HowTo(bridge.WebhookSecret),
 		RequireSignature: cfg.RequireSignature,
+		TrustedProxies:   r.settings.proxies,
 	}
 }
 

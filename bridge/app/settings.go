@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -39,6 +40,7 @@ type settings struct {
 	secretErr   error            // why a secret could not be read, if it is not just missing
 	talk        *talk.Client
 	router      *handler.Router
+	proxies     []netip.Prefix
 	retire      context.CancelFunc // ends what waits with these settings
 	relays      bool               // webhooks are kept as they came
 }
@@ -54,7 +56,7 @@ func (s *settings) Route(m bridge.Message) (most int, asked bool) { return s.rou
 
 // makeSettings reads the secrets and makes the parts.
 func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []config.Problem) (*settings, error) {
-	s := &settings{config: cfg, problems: slices.Concat(problems, a.Home.Exposed())}
+	s := &settings{config: cfg, problems: slices.Concat(problems, a.Home.Exposed()), proxies: cfg.Webhook.Proxies()}
 	s.secret = s.read(ctx, a.Secrets, bridge.WebhookSecret)
 	s.appToken = s.read(ctx, a.Secrets, bridge.AppToken)
 	if cfg.Tunnel.Mode == config.TunnelNamed {

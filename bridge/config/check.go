@@ -39,6 +39,22 @@ func checkPublicURL(c *Config, at *reporter) {
 	}
 }
 
+func checkProxies(c *Config, at *reporter) {
+	var proxies []string // nil for none
+	for _, entry := range c.Webhook.TrustedProxies {
+		entry = strings.TrimSpace(entry)
+		proxies = append(proxies, entry)
+		network, ok := parseNetwork(entry)
+		switch {
+		case !ok:
+			at.fail(bridge.Say("must be addresses or networks, such as %[1]s; %[2]s is none", `["127.0.0.1", "10.0.0.0/8"]`, strconv.Quote(entry)), bridge.Text{})
+		case network.Bits() == 0:
+			at.fail(bridge.Say("%s is every address: then anybody can say who they are", strconv.Quote(entry)), bridge.Text{})
+		}
+	}
+	c.Webhook.TrustedProxies = proxies
+}
+
 // checkURL checks an address without a query and takes slashes and the given
 // suffix off its end.
 func checkURL(s *string, suffix string, at *reporter) (u *url.URL, ok bool) {

@@ -5,6 +5,7 @@ package config
 
 import (
 	"math"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"strconv"
@@ -69,10 +70,32 @@ const (
 
 // Webhook is where Perch listens for Talk.
 type Webhook struct {
-	Listen           string `json:"listen"` // host:port
-	Path             string `json:"path"`   // begins with a slash
-	RequireSignature bool   `json:"require_signature"`
-	PublicURL        string `json:"public_url"` // where Nextcloud reaches Perch; empty: not known here
+	Listen           string   `json:"listen"` // host:port
+	Path             string   `json:"path"`   // begins with a slash
+	RequireSignature bool     `json:"require_signature"`
+	PublicURL        string   `json:"public_url"` // where Nextcloud reaches Perch; empty: not known here
+	TrustedProxies   []string `json:"trusted_proxies"`
+}
+
+// Proxies returns the networks of TrustedProxies.
+func (w Webhook) Proxies() []netip.Prefix {
+	var all []netip.Prefix
+	for _, entry := range w.TrustedProxies {
+		if prefix, ok := parseNetwork(entry); ok {
+			all = append(all, prefix)
+		}
+	}
+	return all
+}
+
+// parseNetwork reads a network or a single address.
+func parseNetwork(s string) (netip.Prefix, bool) {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		addr = addr.Unmap().WithZone("")
+		return netip.PrefixFrom(addr, addr.BitLen()), true
+	}
+	prefix, err := netip.ParsePrefix(s)
+	return prefix.Masked(), err == nil
 }
 
 // Tunnel is the way from the Internet to the webhook through Cloudflare.

@@ -111,7 +111,7 @@ func TestParseNamesEveryProblem(t *testing.T) {
 		{"unknown key, near", head + "[webhook]\nlisten = \"127.0.0.1:1\"\nlistn = 1\n", `c.toml:6: webhook.listn: unknown key; did you mean listen?`},
 		{"unknown key, other case", head + "[webhook]\nLISTEN = \"127.0.0.1:1\"\n", `c.toml:5: webhook.LISTEN: unknown key; did you mean listen?`},
 		{"unknown key, of another table", head + "[journal]\nlisten = \"127.0.0.1:1\"\n", `c.toml:5: journal.listen: unknown key; did you mean webhook.listen?`},
-		{"unknown key, far", head + "[webhook]\ncolour = 1\n", `c.toml:5: webhook.colour: unknown key; known here are listen, path, require_signature, public_url`},
+		{"unknown key, far", head + "[webhook]\ncolour = 1\n", `c.toml:5: webhook.colour: unknown key; known here are listen, path, require_signature, public_url, trusted_proxies`},
 		{"unknown table", head + "[jornal]\nkeep = \"1d\"\n", `c.toml:4: jornal: unknown key; did you mean journal?`},
 		{"unknown quoted key", head + "\"a b\" = 1\n", `c.toml:4: channels_config.nextcloud_talk."a b": unknown key; known here are base_url, allowed_users, reply_as, ca_file, receive, mark_read`},
 		{"unknown dotted key", "a.b.c = 1\n" + head, `c.toml: a: unknown key; known here are version, channels_config, webhook, tunnel, notify, voice, journal, window, handler, handlers, rooms`},
@@ -344,6 +344,9 @@ func TestValues(t *testing.T) {
 		{"no public URL", `webhook.public_url = ""`, ""},
 		{"public URL", `webhook.public_url = "https://bot.example.com/x"`, ""},
 		{"bad public URL", `webhook.public_url = "bot.example.com"`, bad},
+		{"proxies", `webhook.trusted_proxies = ["127.0.0.1", "10.0.0.0/8", "2001:db8::/32"]`, ""},
+		{"a proxy by its name", `webhook.trusted_proxies = ["proxy.example.com"]`, bad},
+		{"everybody is a proxy", `webhook.trusted_proxies = ["0.0.0.0/0"]`, bad},
 
 		{"days", `journal.keep = "3650d"`, ""},
 		{"hours", `journal.keep = "1h"`, ""},

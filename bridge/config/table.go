@@ -104,6 +104,13 @@ func configRows() []row[Config] {
 			},
 			at: func(c *Config) any { return &c.Webhook.PublicURL }, check: checkPublicURL,
 		},
+		{
+			Key: Key{
+				Name: "webhook.trusted_proxies", Example: "127.0.0.1, 10.0.0.0/8",
+				Help: bridge.Say("Addresses or networks of your own proxies. For whom they forward is read from X-Forwarded-For, so that a stranger's wrong signatures are not held against everybody."),
+			},
+			at: func(c *Config) any { return &c.Webhook.TrustedProxies }, check: checkProxies,
+		},
 
 		{
 			Key: Key{
