@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"perch/bridge"
 	"perch/bridge/cli"
 	"perch/bridge/config"
 	"perch/bridge/practice"
@@ -196,6 +197,23 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		}
 		if e.Text != q.text {
 			t.Errorf("%s was answered with %q", q.text, e.Text)
+		}
+	}
+	copies, seen := map[string]int{}, map[string]bool{}
+	for _, q := range acknowledged {
+		if seen[q.room] {
+			continue
+		}
+		seen[q.room] = true
+		for _, e := range server.Transcript(q.room) {
+			if e.Actor.Type == bridge.ActorBot && e.System == "" {
+				copies[e.Text]++
+			}
+		}
+	}
+	for text, n := range copies {
+		if n > 2 {
+			t.Errorf("%s stands there %d times", text, n)
 		}
 	}
 	t.Logf("%d messages were acknowledged, and all of those answered", len(acknowledged))

@@ -318,20 +318,25 @@ func (j *Journal) HeldUntil(ctx context.Context) (until time.Time, held bool, er
 
 // loadOutbox queues every waiting reply that is not queued yet.
 func (j *Journal) loadOutbox(ctx context.Context, db *database) error {
-	latest := j.now().Add(maxWait) // the clock may have been set back since
 	return db.all(ctx, "SELECT id, room, due FROM outbox WHERE state = 0 ORDER BY id", nil, func(scan scanner) error {
 		var id, due int64
 		var room string
 		if err := scan(&id, &room, &due); err != nil {
 			return err
 		}
-		at := fromMillis(due)
-		if at.After(latest) {
-			at = latest
-		}
-		j.queueReply(room, id, at)
+		j.queueReply(room, id, j.dueAt(due))
 		return nil
 	})
+}
+
+// dueAt returns when a stored reply is due: not later than it can have been
+// meant, since the clock may have been set back.
+func (j *Journal) dueAt(due int64) time.Time {
+	at, latest := fromMillis(due), j.now().Add(maxWait)
+	if at.After(latest) {
+		return latest
+	}
+	return at
 }
 
 func (j *Journal) loadHold(ctx context.Context, db *database) (err error) {

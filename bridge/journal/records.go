@@ -202,9 +202,9 @@ func (j *Journal) replies(ctx context.Context, db *database, condition string, a
 		case held:
 			r.State, r.DueAt = bridge.ReplyHeld, heldUntil
 		case unclear > 0:
-			r.State, r.DueAt = bridge.ReplyUnclear, fromMillis(due)
+			r.State, r.DueAt = bridge.ReplyUnclear, j.dueAt(due)
 		default:
-			r.State, r.DueAt = bridge.ReplyWaiting, fromMillis(due)
+			r.State, r.DueAt = bridge.ReplyWaiting, j.dueAt(due)
 		}
 		all = append(all, r)
 		return nil

@@ -252,12 +252,15 @@ func TestClockSetBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
 	now := time.Now().Add(365 * 24 * time.Hour)
 	j := open(t, path, Options{Now: func() time.Time { return now }})
-	_, err := j.Enqueue(t.Context(), []bridge.Reply{reply("a", "one")})
+	ids, err := j.Enqueue(t.Context(), []bridge.Reply{reply("a", "one")})
 	check(t, err)
 	check(t, j.Retry(t.Context(), due(t, j).ID, now.Add(time.Minute), false, errors.New("503")))
 	shut(t, j)
 	j = open(t, path, Options{})
 	defer shut(t, j)
+	if r, err := j.Reply(t.Context(), ids[0]); err != nil || time.Until(r.DueAt) > maxWait {
+		t.Errorf("it is said to be due at %s (%v)", r.DueAt, err)
+	}
 	j.outbox.mu.Lock()
 	wait := time.Until(j.outbox.rooms["a"].notBefore)
 	j.outbox.mu.Unlock()
