@@ -14,7 +14,9 @@ import (
 // read and should not: they can take a folder's files away or put others there.
 func (h Home) Exposed() []Problem {
 	var problems []Problem
-	if others(h.ConfigFile(), 0o4) {
+	// What belongs to somebody else, such as the administrator who wrote it for a
+	// service, is theirs to protect.
+	if isOurs(h.ConfigFile()) && others(h.ConfigFile(), 0o4) {
 		problems = append(problems, Problem{
 			File: h.ConfigFile(),
 			Text: bridge.Say("other users of this machine can read the file: whom the bot answers, and with what"),
@@ -35,6 +37,15 @@ func (h Home) Exposed() []Problem {
 		}
 	}
 	return problems
+}
+
+func isOurs(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	owner, known := info.Sys().(*syscall.Stat_t)
+	return known && int(owner.Uid) == os.Getuid()
 }
 
 // others reports whether users other than the owner may do to a file what the
