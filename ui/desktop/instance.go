@@ -32,7 +32,7 @@ func Claim(ctx context.Context, dir string) (first bool, raise <-chan struct{}, 
 	if err != nil {
 		return false, nil, nil, unclaimed(dir, err)
 	}
-	path := socketPath(dir, os.Getenv("XDG_RUNTIME_DIR"))
+	path := ourSocketPath(dir)
 	if !locked {
 		if err := knock(ctx, path); err != nil {
 			return false, nil, nil, &bridge.Error{
@@ -145,9 +145,10 @@ func knockOnce(ctx context.Context, path string) error {
 // has the least room.
 const maxSocketPath = 103
 
-// socketPath returns where the first one listens: in dir, or in a folder with a
-// shorter name if that would be too long.
-func socketPath(dir, runtimeDir string) string {
+// socketPath returns where the first one listens: in dir, or in a folder of the
+// user's own with a shorter name if that would be too long. It is never in a
+// folder that users share, where another could take the name.
+func socketPath(dir, runtimeDir, cacheDir string) string {
 	path := filepath.Join(dir, "window.sock")
 	if len(path) <= maxSocketPath {
 		return path
@@ -157,5 +158,14 @@ func socketPath(dir, runtimeDir string) string {
 	if path := filepath.Join(runtimeDir, name); filepath.IsAbs(path) && len(path) <= maxSocketPath {
 		return path
 	}
-	return filepath.Join(os.TempDir(), name)
+	return filepath.Join(cacheDir, name)
+}
+
+// ourSocketPath is socketPath for this user.
+func ourSocketPath(dir string) string {
+	cache, err := os.UserCacheDir()
+	if err != nil || os.MkdirAll(cache, 0o700) != nil {
+		cache = dir // too long, as the error will say
+	}
+	return socketPath(dir, os.Getenv("XDG_RUNTIME_DIR"), cache)
 }

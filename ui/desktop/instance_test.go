@@ -31,7 +31,7 @@ func TestClaim(t *testing.T) {
 		if !first || err != nil {
 			t.Fatalf("first %v, error %v", first, err)
 		}
-		socket := socketPath(dir, os.Getenv("XDG_RUNTIME_DIR"))
+		socket := ourSocketPath(dir)
 		if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, error %v", socket, info, err)
 		}
@@ -124,16 +124,16 @@ func TestSocketPath(t *testing.T) {
 	for _, test := range []struct{ name, dir, runtimeDir, wantDir string }{
 		{"in the folder", "/home/alice/.local/share/perch", "/run/user/1000", "/home/alice/.local/share/perch"},
 		{"too long", long, "/run/user/1000", "/run/user/1000"},
-		{"no runtime folder", long, "", filepath.Clean(os.TempDir())},
-		{"a relative runtime folder", long, "run", filepath.Clean(os.TempDir())},
-		{"a runtime folder that is too long", long, long, filepath.Clean(os.TempDir())},
+		{"no runtime folder", long, "", "/home/alice/.cache"},
+		{"a relative runtime folder", long, "run", "/home/alice/.cache"},
+		{"a runtime folder that is too long", long, long, "/home/alice/.cache"},
 	} {
-		got := socketPath(test.dir, test.runtimeDir)
+		got := socketPath(test.dir, test.runtimeDir, "/home/alice/.cache")
 		if filepath.Dir(got) != test.wantDir || len(got) > maxSocketPath {
 			t.Errorf("%s: %s", test.name, got)
 		}
 	}
-	if socketPath(long+"a", "/run") == socketPath(long+"b", "/run") {
+	if socketPath(long+"a", "/run", "") == socketPath(long+"b", "/run", "") {
 		t.Error("two folders have the same socket")
 	}
 }
