@@ -31,9 +31,9 @@ func newRun(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the bot, without a window, until Ctrl-C or SIGTERM",
-		Long: `Run the bot, without a window, until Ctrl-C, SIGTERM or SIGHUP. A stop finishes what is
-under way, within 10 seconds; what then still waits is kept for the next start. A
-second Ctrl-C ends it at once. It goes on when nobody reads its output any more.
+		Long: `Run the bot, without a window, until Ctrl-C, SIGTERM or SIGHUP. A stop finishes
+what is under way, within 10 seconds; what then still waits is kept for the next
+start. A second Ctrl-C ends it at once. It goes on when nobody reads its output.
 
 Under systemd, with Type=notify, the service has started once the bot can work;
 systemctl status says how it is, and WatchdogSec= ends one that is stuck. If a
