@@ -155,8 +155,8 @@ func (a *App) Account() (receive.State, bool) {
 	return f.State(), true
 }
 
-// listenAt returns where to listen for webhooks; empty: nowhere.
-func listenAt(cfg config.Config) string {
+// ListenAt returns where to listen for webhooks; empty: nowhere.
+func ListenAt(cfg config.Config) string {
 	if cfg.Talk.Receive == config.ByAccount {
 		return ""
 	}

@@ -97,7 +97,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	first, err := a.bind(ctx, listenAt(a.current.Load().config))
+	first, err := a.bind(ctx, ListenAt(a.current.Load().config))
 	if err != nil {
 		return nil, errors.Join(err, a.Close())
 	}

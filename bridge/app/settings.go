@@ -256,10 +256,10 @@ func (a *App) reread(ctx context.Context) error {
 		return err
 	}
 	apply := func() error { return a.apply(ctx, cfg, problems) }
-	if listenAt(cfg) == listenAt(a.current.Load().config) {
+	if ListenAt(cfg) == ListenAt(a.current.Load().config) {
 		err = apply()
 	} else {
-		err = a.move(ctx, listenAt(cfg), apply)
+		err = a.move(ctx, ListenAt(cfg), apply)
 	}
 	if err != nil {
 		return err

@@ -41,7 +41,7 @@ type tunnelPlan struct {
 func (a *App) tunnelPlan() tunnelPlan {
 	current := a.current.Load()
 	p := tunnelPlan{Tunnel: current.config.Tunnel, origin: a.origin(), path: current.config.Webhook.Path}
-	if listenAt(current.config) == "" {
+	if ListenAt(current.config) == "" {
 		p.Mode = config.TunnelOff
 	}
 	if p.Mode == config.TunnelNamed {

@@ -18,6 +18,7 @@ import (
 	"perch/bridge/eventlog"
 	"perch/bridge/journal"
 	"perch/bridge/secret"
+	"perch/bridge/webhook"
 )
 
 const (
@@ -99,8 +100,7 @@ func (b *Bot) Run(ctx context.Context) error {
 	wg.Go(func() { b.observe(ctx, b.bus.Subscribe(eventBuffer)) })
 	for ctx.Err() == nil {
 		if b.isPaused() {
-			b.become(bridge.StatePaused, nil, nil)
-			b.wait(ctx, nil)
+			b.bePaused(ctx)
 			continue
 		}
 		if err := b.runApp(ctx); err != nil && ctx.Err() == nil {
@@ -115,6 +115,22 @@ func (b *Bot) Run(ctx context.Context) error {
 		return nil
 	}
 	return b.reader.Close()
+}
+
+// bePaused returns when something happens that may let the bot run. Until then
+// it says that the bot is paused, also where it listens otherwise, if that port is free.
+func (b *Bot) bePaused(ctx context.Context) {
+	serving, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	if cfg, _, err := config.Load(b.Home.ConfigFile()); err == nil && app.ListenAt(cfg) != "" {
+		if ln, err := webhook.Listen(ctx, app.ListenAt(cfg), "webhook"); err == nil {
+			wg.Go(func() { _ = webhook.ServePaused(serving, ln, slog.New(slog.DiscardHandler)) })
+		}
+	}
+	b.become(bridge.StatePaused, nil, nil)
+	b.wait(ctx, nil)
 }
 
 // Kill ends the programs of handlers, by force, in a process that ends at once.

@@ -31,6 +31,7 @@ type world struct {
 	room   string
 	cfg    config.Config
 	home   config.Home
+	stop   func() // the Bot
 }
 
 // newWorld makes a bot whose home has no configuration yet.
@@ -49,6 +50,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// open starts another Bot.
 func (w *world) open() (stop func()) {
 	w.t.Helper()
 	w.Bot = control.New(control.Options{
@@ -67,6 +69,7 @@ func (w *world) open() (stop func()) {
 		}
 	}
 	w.t.Cleanup(stop)
+	w.stop = stop
 	return stop
 }
 
@@ -145,21 +148,39 @@ func TestPausesOverARestart(t *testing.T) {
 	w := newWorld(t)
 	w.setUp()
 	w.until("it runs", in(bridge.StateRunning))
-	url := "http://" + w.cfg.Webhook.Listen + "/healthz"
 	check(t, w.Pause(t.Context()))
 	w.until("it is paused", func(s bridge.Snapshot) bool { return s.State == bridge.StatePaused && s.Local == "" })
-	if r, err := http.Get(url); err == nil {
-		_ = r.Body.Close()
-		t.Error("it listens while it is paused")
-	}
-
+	stopFirst := w.stop
 	w.open() // beside the first, which has given the home back
 	w.until("it is still paused", in(bridge.StatePaused))
+	stopFirst()
 	check(t, w.Resume(t.Context()))
 	w.until("it runs again", in(bridge.StateRunning))
-	r, err := http.Get(url)
+	if got := w.health(); got != "200 ok" {
+		t.Errorf("it answers %q", got)
+	}
+}
+
+func TestSaysThatItIsPaused(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
+	w.until("it runs", in(bridge.StateRunning))
+	check(t, w.Pause(t.Context()))
+	w.until("it is paused", func(s bridge.Snapshot) bool { return s.State == bridge.StatePaused && s.Local == "" })
+	if got := w.health(); got != "503 paused" {
+		t.Errorf("it answers %q", got)
+	}
+	r, err := http.Post("http://"+w.cfg.Webhook.Listen+w.cfg.Webhook.Path, "application/json", strings.NewReader("{}"))
 	check(t, err)
-	_ = r.Body.Close()
+	check(t, r.Body.Close())
+	if r.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a webhook is answered with %s", r.Status)
+	}
+	check(t, w.Resume(t.Context()))
+	w.until("it runs again", in(bridge.StateRunning))
+	if got := w.health(); got != "200 ok" {
+		t.Errorf("it answers %q", got)
+	}
 }
 
 func TestTellsWhatIsWrong(t *testing.T) {

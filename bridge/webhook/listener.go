@@ -48,8 +48,24 @@ func Listen(ctx context.Context, addr, table string) (net.Listener, error) {
 // end, within 2 s. It closes ln. A Server serves once.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer s.refused.close()
+	return s.serve(ctx, ln, s)
+}
+
+// ServePaused answers on ln while the bot takes no messages, until ctx is done: 503
+// to all, with the word "paused" to /healthz. It closes ln.
+func ServePaused(ctx context.Context, ln net.Listener, log *slog.Logger) error {
+	return New(Options{Log: log}).serve(ctx, ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		word := "paused"
+		if r.URL.Path != "/healthz" {
+			word = "This bot is paused."
+		}
+		http.Error(w, word, http.StatusServiceUnavailable)
+	}))
+}
+
+func (s *Server) serve(ctx context.Context, ln net.Listener, handler http.Handler) error {
 	server := &http.Server{
-		Handler:           s,
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       maxRequestTime,
 		WriteTimeout:      30 * time.Second,
