@@ -57,7 +57,7 @@ func (p HandlerParts) Handler(name string, h config.Handler) (bridge.Handler, er
 		return handler.LLM{
 			Name: name, BaseURL: h.BaseURL, Model: h.Model, SystemPrompt: h.SystemPrompt, Temperature: h.Temperature,
 			History: h.History, MaxTokens: h.MaxTokens, Key: p.Secret(bridge.SecretOf(bridge.HandlerToken, name)),
-			Memory: p.Memory, Files: files, Sink: p.Sink, RootCAs: p.RootCAs, UserAgent: agent,
+			Memory: p.Memory, Files: files, Sink: p.Sink, RootCAs: p.RootCAs, UserAgent: agent, Names: h.Names,
 		}, nil
 	case config.Relay:
 		return p.untilRetired(&handler.Relay{Name: name, URL: h.URL, RootCAs: p.RootCAs, Timeout: time.Duration(h.Timeout), Sink: p.Sink}), nil

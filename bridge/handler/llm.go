@@ -11,8 +11,6 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/openai/openai-go/v3"
-
 	"perch/bridge"
 )
 
@@ -49,7 +47,8 @@ type LLM struct {
 	Files        Fetcher          // nil: the model is told the names of pictures only
 	Sink         bridge.EventSink // hears what the model was not shown; may be nil
 	RootCAs      *x509.CertPool   // nil: the system's
-	Stall        time.Duration    // how long the model may pause; before its first word three times as long; 0: a minute
+	Names        []string         // what the model is called, which it may put in front of its answer
+	Stall        time.Duration    // how long the model may be silent after its first word; 0: a minute
 	UserAgent    string           // empty: Perch
 }
 
@@ -112,7 +111,7 @@ func without(turns []bridge.Turn, asked bridge.Turn) []bridge.Turn {
 
 // prompt returns what the model is shown: who it is and where, what was said as
 // far as there is room for it, and the message.
-func (l LLM) prompt(m bridge.Message, history []bridge.Turn, asked bridge.Turn) []openai.ChatCompletionMessageParamUnion {
+func (l LLM) prompt(m bridge.Message, history []bridge.Turn, asked bridge.Turn) []turn {
 	system := l.system(m)
 	last := asked.Author + ": " + asked.Text
 	first, left := len(history), budget-len(system)-len(last)
@@ -124,15 +123,15 @@ func (l LLM) prompt(m bridge.Message, history []bridge.Turn, asked bridge.Turn) 
 			first = i // many models want a person to begin
 		}
 	}
-	messages := []openai.ChatCompletionMessageParamUnion{openai.SystemMessage(system)}
-	for _, turn := range history[first:] {
-		if turn.Own {
-			messages = append(messages, openai.AssistantMessage(turn.Text))
+	messages := []turn{{role: systemRole, text: system}}
+	for _, said := range history[first:] {
+		if said.Own {
+			messages = append(messages, turn{role: modelRole, text: said.Text})
 		} else {
-			messages = append(messages, openai.UserMessage(turn.Author+": "+turn.Text))
+			messages = append(messages, turn{role: personRole, text: said.Author + ": " + said.Text})
 		}
 	}
-	return append(messages, openai.UserMessage(last))
+	return inTurns(append(messages, turn{role: personRole, text: last}))
 }
 
 func (l LLM) system(m bridge.Message) string {
@@ -196,8 +195,8 @@ func clip(s string, n int) string {
 }
 
 // pictures returns the pictures that were shared with m or with the message
-// that it quotes. Those that cannot be had are left out.
-func (l LLM) pictures(ctx context.Context, m bridge.Message) ([]openai.ChatCompletionContentPartUnionParam, error) {
+// that it quotes, as addresses with the data in them. Those that cannot be had are left out.
+func (l LLM) pictures(ctx context.Context, m bridge.Message) ([]string, error) {
 	if l.Files == nil {
 		return nil, nil
 	}
@@ -205,7 +204,7 @@ func (l LLM) pictures(ctx context.Context, m bridge.Message) ([]openai.ChatCompl
 	if m.InReplyTo != nil {
 		posts = append(posts, *m.InReplyTo)
 	}
-	var pictures []openai.ChatCompletionContentPartUnionParam
+	var pictures []string
 	for _, post := range posts {
 		for _, a := range post.Attachments {
 			if !isPicture(a) || len(pictures) == maxPictures {
@@ -216,12 +215,10 @@ func (l LLM) pictures(ctx context.Context, m bridge.Message) ([]openai.ChatCompl
 			case ctx.Err() != nil:
 				return nil, l.late(ctx)
 			case err != nil:
-				l.leftOut(m, bridge.Say("The picture %s cannot be shown to the model", oneLine(a.Name)), err)
+				l.note(m, bridge.Say("The picture %s cannot be shown to the model", oneLine(a.Name)), err)
 				continue
 			}
-			pictures = append(pictures, openai.ImageContentPart(openai.ChatCompletionContentPartImageImageURLParam{
-				URL: "data:" + a.MIMEType + ";base64," + base64.StdEncoding.EncodeToString(data),
-			}))
+			pictures = append(pictures, "data:"+a.MIMEType+";base64,"+base64.StdEncoding.EncodeToString(data))
 		}
 	}
 	return pictures, nil
@@ -233,8 +230,8 @@ func isPicture(a bridge.Attachment) bool {
 		slices.Contains([]string{"image/png", "image/jpeg", "image/gif", "image/webp"}, a.MIMEType)
 }
 
-// leftOut tells that the model was not shown all of m, and why.
-func (l LLM) leftOut(m bridge.Message, title bridge.Text, err error) {
+// note tells that not all of m, or of the answer to it, got through, and why.
+func (l LLM) note(m bridge.Message, title bridge.Text, err error) {
 	if l.Sink == nil {
 		return
 	}
@@ -248,22 +245,42 @@ func (l LLM) leftOut(m bridge.Message, title bridge.Text, err error) {
 
 // ask returns the model's answer, in which it took the pictures into account if
 // it can.
-func (l LLM) ask(ctx context.Context, m bridge.Message, prompt []openai.ChatCompletionMessageParamUnion, pictures []openai.ChatCompletionContentPartUnionParam) (string, error) {
-	if len(pictures) == 0 {
-		return l.complete(ctx, prompt)
+func (l LLM) ask(ctx context.Context, m bridge.Message, prompt []turn, pictures []string) (string, error) {
+	if len(pictures) > 0 {
+		seen := slices.Clone(prompt)
+		seen[len(seen)-1].pictures = pictures
+		a, err := l.complete(ctx, seen)
+		if err == nil || !refusesPictures(err) {
+			return l.posted(m, a, err)
+		}
+		without, second := l.complete(ctx, prompt)
+		if second == nil {
+			l.note(m, bridge.Say("The model %s takes no pictures; it answered without", l.Model), err)
+		}
+		return l.posted(m, without, second)
 	}
-	last := len(prompt) - 1
-	seen := slices.Clone(prompt)
-	seen[last] = openai.UserMessage(append([]openai.ChatCompletionContentPartUnionParam{
-		openai.TextContentPart(prompt[last].OfUser.Content.OfString.Value),
-	}, pictures...))
-	text, err := l.complete(ctx, seen)
-	if err == nil || !refusesPictures(err) {
-		return text, err
+	a, err := l.complete(ctx, prompt)
+	return l.posted(m, a, err)
+}
+
+// posted returns an answer as it is to be posted.
+func (l LLM) posted(m bridge.Message, a *answer, err error) (string, error) {
+	if err != nil {
+		return "", err
 	}
-	text, second := l.complete(ctx, prompt)
-	if second == nil {
-		l.leftOut(m, bridge.Say("The model %s takes no pictures; it answered without", l.Model), err)
+	text, err := a.final(l)
+	if err != nil {
+		return "", err
 	}
-	return text, second
+	switch a.reason {
+	case reasonLength:
+		l.note(m, bridge.Say("The answer of the model %s is not whole", l.Model), &bridge.Error{
+			Code: bridge.CodeRejected, Text: bridge.Say("It reached its limit of tokens"), Hint: bridge.Say("Set a higher max_tokens, or 0."),
+		})
+	case reasonFilter:
+		l.note(m, bridge.Say("The answer of the model %s is not whole", l.Model), &bridge.Error{
+			Code: bridge.CodeRejected, Text: bridge.Say("The server's filter took the answer away."),
+		})
+	}
+	return text, nil
 }

@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -16,12 +15,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-
-	"github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/option"
-	"github.com/openai/openai-go/v3/packages/pagination"
-	"github.com/openai/openai-go/v3/packages/ssestream"
 
 	"perch/bridge"
 	"perch/bridge/neterr"
@@ -37,10 +30,14 @@ const (
 	maxModels = 1000
 	// listTimeout is how long the list of models may take.
 	listTimeout = 4 * time.Second
+	// askTimeout is how long an answer may take where nobody says.
+	askTimeout = time.Hour
 	// chatRetries is how often a request is sent again after a 429, a 5xx or a
 	// broken connection, retryWait how long is waited at most before that.
 	chatRetries = 2
 	retryWait   = 20 * time.Second
+	// endWait is how long is waited for the end of a stream whose answer is there.
+	endWait = 10 * time.Second
 	// goingOn is what an answer ends with that goes on.
 	goingOn = " […]"
 )
@@ -50,6 +47,318 @@ var (
 	errBrokenOff = errors.New("the stream ended before the answer")
 	errNoChat    = errors.New("this is nothing that a model server says")
 )
+
+// The roles of those who take turns in a conversation.
+const (
+	systemRole = "system"
+	personRole = "user"
+	modelRole  = "assistant"
+)
+
+// turn is a message of the conversation that a model is shown.
+type turn struct {
+	role, text string
+	pictures   []string // addresses
+}
+
+// MarshalJSON returns t as servers take it.
+func (t turn) MarshalJSON() ([]byte, error) {
+	var content any = t.text
+	if len(t.pictures) > 0 {
+		parts := []any{map[string]any{"type": "text", "text": t.text}}
+		for _, address := range t.pictures {
+			parts = append(parts, map[string]any{"type": "image_url", "image_url": map[string]any{"url": address}})
+		}
+		content = parts
+	}
+	return json.Marshal(map[string]any{"role": t.role, "content": content})
+}
+
+// inTurns returns a conversation in which nobody speaks twice in a row, which the
+// templates of many models do not allow.
+func inTurns(all []turn) []turn {
+	var turns []turn
+	for _, t := range all {
+		if last := len(turns) - 1; last >= 0 && turns[last].role == t.role {
+			turns[last].text += "\n\n" + t.text
+			continue
+		}
+		turns = append(turns, t)
+	}
+	return turns
+}
+
+// request asks for an answer.
+type request struct {
+	Model               string   `json:"model"`
+	Messages            []turn   `json:"messages"`
+	Temperature         *float64 `json:"temperature,omitempty"`
+	MaxTokens           int      `json:"max_tokens,omitempty"` // local servers know no other name
+	MaxCompletionTokens int      `json:"max_completion_tokens,omitempty"`
+	Stream              bool     `json:"stream"`
+}
+
+// otherwise makes q ask for the same in another way, if err says that the server
+// knows only that.
+func (q *request) otherwise(err error) bool {
+	r, ok := errors.AsType[*refusal](err)
+	switch {
+	case !ok:
+		return false
+	case q.MaxTokens > 0 && r.has("max_completion_tokens"):
+		q.MaxTokens, q.MaxCompletionTokens = 0, q.MaxTokens
+	case q.Stream && r.has("stream") && r.has("not support", "unsupported", "not allowed", "verified"):
+		q.Stream = false
+	case len(q.Messages) > 1 && q.Messages[0].role == systemRole &&
+		r.has("must alternate", "system role", "system message", "only user and assistant", `role 'system'`, `role "system"`):
+		system := q.Messages[0].text
+		q.Messages = slices.Clone(q.Messages[1:])
+		q.Messages[0].text = system + "\n\n" + q.Messages[0].text
+	default:
+		return false
+	}
+	return true
+}
+
+// complete asks the model.
+func (l LLM) complete(ctx context.Context, messages []turn) (*answer, error) {
+	bases, err := l.bases()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	client := l.client()
+	defer client.CloseIdleConnections()
+	q := request{Model: l.Model, Messages: messages, MaxTokens: l.MaxTokens, Stream: true}
+	if l.Temperature >= 0 {
+		q.Temperature = &l.Temperature
+	}
+	var waited patience
+	base := bases[0]
+	for {
+		a, err := l.send(ctx, client, base, q)
+		last := bases[len(bases)-1]
+		switch {
+		case err == nil:
+			return a, nil
+		case isElsewhere(err) && base != last:
+			base = last
+		case isElsewhere(err):
+			return nil, l.explain(ctx, bases[0], err)
+		case !q.otherwise(err) && !waited.again(ctx, err):
+			return nil, l.explain(ctx, base, err)
+		}
+	}
+}
+
+// send asks once.
+func (l LLM) send(ctx context.Context, client *http.Client, base *url.URL, q request) (*answer, error) {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	res, err := l.do(ctx, client, http.MethodPost, base.JoinPath("chat/completions"), body)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	a := &answer{}
+	pulse := time.AfterFunc(askTimeout, func() { cancel(errStalled) })
+	defer pulse.Stop()
+	err = a.read(io.LimitReader(&watched{res.Body, pulse, func() time.Duration { return l.pause(a) }}, maxStream))
+	if err != nil && errors.Is(context.Cause(ctx), errStalled) {
+		return nil, errStalled
+	}
+	if r, ok := errors.AsType[*refusal](err); ok {
+		r.message = l.mask(r.message)
+	}
+	return a, err
+}
+
+// pause is how long is waited for more of an answer: for the first word of a slow
+// machine as long as it takes.
+func (l LLM) pause(a *answer) time.Duration {
+	stall := cmp.Or(l.Stall, time.Minute)
+	switch {
+	case a.reason != "":
+		return min(stall, endWait)
+	case a.began():
+		return stall
+	}
+	return askTimeout
+}
+
+// watched is a stream that may be silent for so long.
+type watched struct {
+	stream io.Reader
+	pulse  *time.Timer
+	atMost func() time.Duration
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	w.pulse.Reset(w.atMost())
+	return w.stream.Read(p)
+}
+
+// patience is how often a request was sent again.
+type patience struct{ loads, tries int }
+
+// again waits until a request is to be sent again because of err, and reports
+// whether it is. While a server loads its model, that is until ctx is done.
+func (p *patience) again(ctx context.Context, err error) bool {
+	left := askTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		left = time.Until(deadline)
+	}
+	const first = time.Second / 2
+	var step time.Duration
+	r, isRefusal := errors.AsType[*refusal](err)
+	switch {
+	case isRefusal && r.loading():
+		step = min(max(first<<min(p.loads, 4), r.after), retryWait, max(left/2, first/2))
+		p.loads++
+	case p.tries == chatRetries || isRefusal && !r.passing() || !isRefusal && !isBroken(err):
+		return false
+	default:
+		step = min(first<<p.tries, left/2)
+		if isRefusal && r.after >= 0 {
+			step = r.after
+		}
+		if step > min(retryWait, left/2) {
+			return false
+		}
+		p.tries++
+	}
+	if step >= left {
+		return false
+	}
+	timer := time.NewTimer(step)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// isBroken reports whether err may be gone when a request is sent again.
+func isBroken(err error) bool {
+	kind := neterr.KindOf(err)
+	return !errors.Is(err, errBrokenOff) && (kind == neterr.Refused || kind == neterr.BrokenOff)
+}
+
+// do sends a request. The body of the response is the caller's to close. An
+// answer that is none is a *refusal or a *redirection.
+func (l LLM) do(ctx context.Context, client *http.Client, method string, address *url.URL, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, address.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", cmp.Or(l.UserAgent, "Perch"))
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	if len(body) > 0 {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if key := l.key(); key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
+	res, err := client.Do(req)
+	if err != nil || res.StatusCode < http.StatusMultipleChoices {
+		return res, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode < http.StatusBadRequest {
+		return nil, &redirection{clip(res.Header.Get("Location"), maxSaid)}
+	}
+	end := time.AfterFunc(endWait, func() { _ = res.Body.Close() })
+	defer end.Stop()
+	data, _ := io.ReadAll(io.LimitReader(res.Body, maxRefusal)) // what can be read of it will do
+	r := newRefusal(res.StatusCode, []byte(l.mask(string(data))))
+	if after := res.Header.Get("Retry-After"); after != "" {
+		r.after = retryHeader(after)
+	}
+	return nil, r
+}
+
+// client returns a client of its own for a message. It follows nowhere: neither
+// messages nor the key are for others.
+func (l LLM) client() *http.Client {
+	transport := &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
+		TLSClientConfig:        &tls.Config{RootCAs: l.RootCAs, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    connectTimeout,
+		MaxResponseHeaderBytes: 64 << 10,
+		ForceAttemptHTTP2:      true,
+	}
+	neterr.ThroughProxy(transport)
+	return &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func (l LLM) key() string { return strings.TrimSpace(l.Key.Reveal()) }
+
+// base returns the address of the server.
+func (l LLM) base() (*url.URL, error) {
+	bases, err := l.bases()
+	if err != nil {
+		return nil, err
+	}
+	return bases[0], nil
+}
+
+// bases returns the addresses of the server, the likeliest first. Ollama and
+// others have an interface of their own at /api, next to this one at /v1; some
+// have this one at /api.
+func (l LLM) bases() ([]*url.URL, error) {
+	u, err := url.Parse(strings.TrimSpace(l.BaseURL))
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" ||
+		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, &bridge.Error{ // without err, which repeats a password in the address
+			Code: bridge.CodeInvalid,
+			Text: bridge.Say("base_url is not the address of a model server"),
+			Hint: bridge.Say("Ollama on this machine has: base_url = %s", `"http://127.0.0.1:11434/v1"`),
+		}
+	}
+	u.RawPath = ""
+	u.Path = strings.TrimRight(u.Path, "/")
+	for _, endpoint := range []string{"/chat/completions", "/models", "/chat", "/generate", "/tags"} {
+		if base, ok := strings.CutSuffix(u.Path, endpoint); ok {
+			u.Path = base
+			break
+		}
+	}
+	if before, ok := strings.CutSuffix(u.Path, "/api"); ok {
+		usual := *u
+		usual.Path = before + "/v1"
+		return []*url.URL{&usual, u}, nil
+	}
+	return []*url.URL{u}, nil
+}
+
+// final returns the answer as it is to be posted.
+func (a *answer) final(l LLM) (string, error) {
+	text := strings.TrimSpace(clip(strings.ToValidUTF8(a.text.String(), "�"), maxText))
+	cleaned := strings.TrimSpace(l.clean(text))
+	switch {
+	case cleaned == "":
+		return "", l.silent(a.reason, a.thought || text != "")
+	case a.reason == reasonLength, a.reason == reasonFilter:
+		cleaned += goingOn
+	}
+	return cleaned, nil
+}
+
+// model is a model that a server has.
+type model struct {
+	ID      string `json:"id"`
+	OwnedBy string `json:"owned_by"`
+}
 
 // Models returns the names of the models that the server at baseURL offers, in
 // order. Its errors are as those of LLM.
@@ -63,10 +372,19 @@ func Models(ctx context.Context, baseURL string, key bridge.Secret, pool *x509.C
 	return slices.Compact(names), err
 }
 
-func (l LLM) models(ctx context.Context) ([]openai.Model, error) {
+func (l LLM) models(ctx context.Context) ([]model, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	models, res, err := l.list(ctx)
+	bases, err := l.bases()
+	if err != nil {
+		return nil, err
+	}
+	client := l.client()
+	defer client.CloseIdleConnections()
+	models, err := l.list(ctx, client, bases[0])
+	if len(bases) > 1 && isElsewhere(err) {
+		models, err = l.list(ctx, client, bases[1])
+	}
 	switch {
 	case err == nil:
 		return models, nil
@@ -78,283 +396,30 @@ func (l LLM) models(ctx context.Context) ([]openai.Model, error) {
 			Cause: ctx.Err(),
 		}
 	}
-	return nil, l.explain(ctx, res, err)
+	return nil, l.explain(ctx, bases[0], err)
 }
 
-// list asks for the models. res is not nil where an answer came that is an
-// error.
-func (l LLM) list(ctx context.Context) (models []openai.Model, res *http.Response, err error) {
-	options, done, err := l.options()
-	if err != nil {
-		return nil, nil, err
-	}
-	defer done()
-	service := openai.NewModelService(options...)
-	if _, err := service.List(ctx, option.WithMaxRetries(0), option.WithResponseBodyInto(&res)); err != nil {
-		return nil, res, err
-	}
-	data, err := io.ReadAll(res.Body)
-	_ = res.Body.Close()
-	if err != nil {
-		return nil, nil, err
-	}
-	var page pagination.Page[openai.Model]
-	if err := json.Unmarshal(data, &page); err != nil || page.JSON.Data.Raw() == "" { // LM Studio says 200 wherever it knows nothing
-		return nil, nil, errNoChat
-	}
-	return page.Data, nil, nil
-}
-
-// complete asks the model and returns its answer, without what it thought.
-func (l LLM) complete(ctx context.Context, prompt []openai.ChatCompletionMessageParamUnion) (string, error) {
-	params := openai.ChatCompletionNewParams{Model: l.Model, Messages: prompt}
-	if l.Temperature >= 0 {
-		params.Temperature = openai.Float(l.Temperature)
-	}
-	if l.MaxTokens > 0 {
-		params.MaxTokens = openai.Int(int64(l.MaxTokens)) // local servers know no other name
-	}
-	text, err := l.send(ctx, params)
-	if refused, ok := errors.AsType[*refusal](err); ok && l.MaxTokens > 0 && strings.Contains(refused.message, "max_completion_tokens") {
-		params.MaxTokens = openai.ChatCompletionNewParams{}.MaxTokens
-		params.MaxCompletionTokens = openai.Int(int64(l.MaxTokens))
-		text, err = l.send(ctx, params)
-	}
-	return text, err
-}
-
-func (l LLM) send(ctx context.Context, params openai.ChatCompletionNewParams) (string, error) {
-	options, done, err := l.options()
-	if err != nil {
-		return "", err
-	}
-	defer done()
-	wait := retryWait
-	if deadline, ok := ctx.Deadline(); ok { // what else is there to wait for
-		wait = max(min(wait, time.Until(deadline)/2), time.Millisecond)
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stall := l.stall()
-	watchdog := time.AfterFunc(3*stall, func() { cancel(errStalled) })
-	defer watchdog.Stop()
-
-	var res *http.Response
-	service := openai.NewChatCompletionService(options...)
-	_, err = service.New(ctx, params, option.WithMaxRetries(chatRetries), option.WithMaxRetryDelay(wait),
-		option.WithJSONSet("stream", true), option.WithResponseBodyInto(&res))
-	if err != nil {
-		return "", l.explain(ctx, res, err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	a, err := readAnswer(res, func() { watchdog.Reset(stall) })
-	if err != nil {
-		return "", l.explain(ctx, nil, err)
-	}
-	return a.final(l)
-}
-
-func (l LLM) stall() time.Duration { return cmp.Or(l.Stall, time.Minute) }
-
-// options returns what every request needs. done ends its connections.
-func (l LLM) options() (options []option.RequestOption, done func(), err error) {
-	base, err := l.base()
-	if err != nil {
-		return nil, nil, err
-	}
-	transport := &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
-		TLSClientConfig:        &tls.Config{RootCAs: l.RootCAs, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    connectTimeout,
-		MaxResponseHeaderBytes: 64 << 10,
-		ForceAttemptHTTP2:      true,
-	}
-	neterr.ThroughProxy(transport)
-	options = []option.RequestOption{
-		option.WithHTTPClient(&http.Client{
-			Transport:     transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}),
-		option.WithBaseURL(base.String()),
-		option.WithHeader("User-Agent", cmp.Or(l.UserAgent, "Perch")),
-		option.WithMiddleware(modest),
-	}
-	if key := l.key(); key != "" {
-		options = append(options, option.WithAPIKey(key))
-	}
-	return options, transport.CloseIdleConnections, nil
-}
-
-func (l LLM) key() string { return strings.TrimSpace(l.Key.Reveal()) }
-
-// base returns the address of the server.
-func (l LLM) base() (*url.URL, error) {
-	u, err := url.Parse(strings.TrimSpace(l.BaseURL))
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" ||
-		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, &bridge.Error{ // without err, which repeats a password in the address
-			Code: bridge.CodeInvalid,
-			Text: bridge.Say("base_url is not the address of a model server"),
-			Hint: bridge.Say("Ollama on this machine has: base_url = %s", `"http://127.0.0.1:11434/v1"`),
-		}
-	}
-	u.Path = strings.TrimRight(u.Path, "/")
-	return u, nil
-}
-
-// modest bounds what is read of an answer, follows nowhere else, and tells the
-// server nothing about this machine.
-func modest(req *http.Request, next option.MiddlewareNext) (*http.Response, error) {
-	for name := range req.Header {
-		if strings.HasPrefix(name, "X-Stainless-") {
-			req.Header.Del(name)
-		}
-	}
-	res, err := next(req)
-	if err != nil {
-		return res, err
-	}
-	limit := int64(maxStream)
-	switch {
-	case res.StatusCode >= http.StatusBadRequest:
-		limit = maxRefusal
-	case res.StatusCode >= http.StatusMultipleChoices:
-		_ = res.Body.Close()
-		return res, &redirection{clip(res.Header.Get("Location"), maxSaid)}
-	}
-	res.Body = body{io.LimitReader(res.Body, limit), res.Body}
-	return res, nil
-}
-
-type body struct {
-	io.Reader
-	io.Closer
-}
-
-// answer is what a model said.
-type answer struct {
-	text   strings.Builder
-	reason string // why it ended: "stop", "length", "content_filter", …
-}
-
-// readAnswer reads an answer that comes in pieces, or as a whole though it was
-// not asked for so. It calls alive for each piece.
-func readAnswer(res *http.Response, alive func()) (*answer, error) {
-	r := bufio.NewReader(res.Body)
-	var first rune
-	for first == 0 || unicode.IsSpace(first) {
-		var err error
-		if first, _, err = r.ReadRune(); errors.Is(err, io.EOF) {
-			return nil, errNoChat
-		} else if err != nil {
-			return nil, err
-		}
-	}
-	_ = r.UnreadRune() // never fails after ReadRune
-	if first == '{' {
-		return readWhole(r)
-	}
-	res.Body = body{r, res.Body}
-	return readStream(ssestream.NewDecoder(res), alive)
-}
-
-func readWhole(r io.Reader) (*answer, error) {
-	data, err := io.ReadAll(r)
+// list asks for the models.
+func (l LLM) list(ctx context.Context, client *http.Client, base *url.URL) ([]model, error) {
+	res, err := l.do(ctx, client, http.MethodGet, base.JoinPath("models"), nil)
 	if err != nil {
 		return nil, err
 	}
-	var c openai.ChatCompletion
-	if err := json.Unmarshal(data, &c); err != nil {
+	defer res.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(res.Body, maxEvent))
+	if err != nil {
+		return nil, err
+	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	var page struct {
+		Data json.RawMessage `json:"data"`
+	}
+	if err := json.Unmarshal(data, &page); err != nil { // Together has the list alone
+		page.Data = data
+	}
+	var models []model
+	if err := json.Unmarshal(page.Data, &models); err != nil { // LM Studio says 200 wherever it knows nothing
 		return nil, errNoChat
 	}
-	if raw := c.JSON.ExtraFields["error"].Raw(); raw != "" && raw != "null" {
-		return nil, newRefusal(http.StatusOK, []byte(raw))
-	}
-	if len(c.Choices) == 0 {
-		return nil, errNoChat
-	}
-	a := &answer{reason: c.Choices[0].FinishReason}
-	a.text.WriteString(c.Choices[0].Message.Content + c.Choices[0].Message.Refusal)
-	return a, nil
-}
-
-func readStream(events ssestream.Decoder, alive func()) (*answer, error) {
-	a := &answer{}
-	var pieces int
-	for events.Next() {
-		alive()
-		event := events.Event()
-		data := bytes.TrimSpace(event.Data)
-		if bytes.HasPrefix(data, []byte("[DONE]")) {
-			a.reason = cmp.Or(a.reason, "stop")
-			break
-		}
-		var c openai.ChatCompletionChunk
-		switch err := json.Unmarshal(data, &c); {
-		case event.Type == "error":
-			return nil, newRefusal(http.StatusOK, data)
-		case err != nil:
-			return nil, errors.Join(errNoChat, err)
-		}
-		if raw := c.JSON.ExtraFields["error"].Raw(); raw != "" && raw != "null" {
-			return nil, newRefusal(http.StatusOK, []byte(raw))
-		}
-		pieces++
-		if len(c.Choices) == 0 {
-			continue
-		}
-		a.text.WriteString(c.Choices[0].Delta.Content + c.Choices[0].Delta.Refusal)
-		a.reason = cmp.Or(c.Choices[0].FinishReason, a.reason)
-		if a.text.Len() > maxText {
-			a.reason = "length"
-			return a, nil
-		}
-	}
-	switch {
-	case events.Err() != nil:
-		return nil, errors.Join(errBrokenOff, events.Err())
-	case pieces == 0 && a.reason == "":
-		return nil, errNoChat
-	case a.reason == "":
-		return nil, errBrokenOff
-	}
-	return a, nil
-}
-
-// final returns the answer as it is to be posted.
-func (a *answer) final(l LLM) (string, error) {
-	text := strings.TrimSpace(clip(withoutThoughts(strings.ToValidUTF8(a.text.String(), "�")), maxText))
-	switch {
-	case text == "":
-		return "", l.silent(a.reason)
-	case a.reason == "length":
-		text += goingOn
-	}
-	return text, nil
-}
-
-// withoutThoughts returns the text without what a reasoning model thinks aloud.
-func withoutThoughts(text string) string {
-	const begin, end = "<think>", "</think>"
-	if head, tail, ok := strings.Cut(text, end); ok && !strings.Contains(head, begin) &&
-		(strings.HasSuffix(head, "\n") || strings.TrimSpace(head) == "") {
-		text = tail // the prompt's template began the block
-	}
-	var b strings.Builder
-	for {
-		head, tail, ok := strings.Cut(text, begin)
-		if !ok {
-			break
-		}
-		_, rest, closed := strings.Cut(tail, end)
-		if !closed {
-			if strings.TrimSpace(b.String()+head) == "" {
-				return "" // cut off while it thought
-			}
-			break
-		}
-		b.WriteString(head)
-		text = rest
-	}
-	return b.String() + text
+	return models, nil
 }

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/openai/openai-go/v3"
-
 	"perch/bridge"
 )
 
@@ -48,7 +46,7 @@ func (l LLM) Diagnose(ctx context.Context) bridge.Result {
 
 // isOurs reports whether m is the model that is to be asked. Ollama writes the
 // tag that it takes where none is given.
-func (l LLM) isOurs(m openai.Model) bool {
+func (l LLM) isOurs(m model) bool {
 	return m.ID == l.Model || m.ID == l.Model+":latest"
 }
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -22,42 +22,75 @@ const maxSaid = 300
 
 // refusal is an error that a model server reported.
 type refusal struct {
-	status  int    // of HTTP; 200 if it came with the answer
-	message string // in one line, with codes
+	status  int           // of HTTP, or what the server says in its place; 200 if it came with the answer
+	message string        // in one line, with codes
+	after   time.Duration // in which it may be asked again; negative: it did not say
+	midway  bool          // the answer had begun
 }
 
 func (r *refusal) Error() string { return strconv.Itoa(r.status) + " " + r.message }
 
 // newRefusal reads an error in any of the forms that are about: an object with
-// "message", "code" and "type", such an object as "error", or a plain text.
+// "message", "code" and "type", such an object as "error" or in a list, or a
+// plain text.
 func newRefusal(status int, data []byte) *refusal {
-	var outer struct {
-		Error  json.RawMessage `json:"error"`
-		Detail json.RawMessage `json:"detail"`
+	r := &refusal{status: status, after: -1}
+	var document any
+	if json.Unmarshal(data, &document) == nil {
+		r.read(document)
 	}
-	if json.Unmarshal(data, &outer) == nil {
-		switch {
-		case len(outer.Error) > 0:
-			data = outer.Error
-		case len(outer.Detail) > 0:
-			data = outer.Detail
+	if r.message == "" {
+		r.say(string(data))
+	}
+	return r
+}
+
+// read adds what a JSON document says.
+func (r *refusal) read(document any) {
+	switch d := document.(type) {
+	case string:
+		r.say(d)
+	case []any:
+		if len(d) > 0 {
+			r.read(d[0])
 		}
-	}
-	var text string
-	var inner map[string]any
-	switch {
-	case json.Unmarshal(data, &text) == nil:
-	case json.Unmarshal(data, &inner) == nil:
-		for _, key := range []string{"message", "code", "type"} {
-			if s, ok := inner[key].(string); ok && s != "" && !strings.Contains(text, s) {
-				text += " " + s
+	case map[string]any:
+		for _, key := range []string{"error", "errors", "detail", "message", "error_message", "msg", "text", "code", "type", "metadata", "raw"} {
+			if word, ok := d[key].(string); !ok || word != "error" {
+				r.read(d[key])
 			}
 		}
-	default:
-		text = string(data)
+		for _, key := range []string{"code", "status", "status_code", "error_code"} {
+			status, err := strconv.Atoi(fmt.Sprint(d[key]))
+			if err == nil && r.status == http.StatusOK && status >= http.StatusBadRequest && status < 600 {
+				r.status = status
+			}
+		}
 	}
+}
+
+// say adds a text.
+func (r *refusal) say(text string) {
 	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, " ")), " ")
-	return &refusal{status, clip(text, maxSaid)}
+	if !strings.Contains(r.message, text) {
+		r.message = clip(strings.TrimSpace(r.message+" "+text), maxSaid)
+	}
+}
+
+// loading reports whether the server will answer when it has loaded its model.
+func (r *refusal) loading() bool {
+	return r.status == http.StatusServiceUnavailable && !r.has("fail", "error loading") &&
+		r.has("loading", "starting", "warming up", "not ready", "being loaded") ||
+		r.status >= http.StatusInternalServerError && r.has("currently loading", "still loading", "is loading", "loading model", "being loaded") && !r.has("fail", "error loading")
+}
+
+// passing reports whether it may help to ask again.
+func (r *refusal) passing() bool {
+	switch r.status {
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
+		return !r.midway
+	}
+	return !r.midway && r.status >= http.StatusInternalServerError
 }
 
 // has reports whether the server said one of the words.
@@ -87,14 +120,17 @@ func refusesPictures(err error) bool {
 	return true
 }
 
-// explain turns an error of a request into one for a person. res is what came
-// with it, or nil.
-func (l LLM) explain(ctx context.Context, res *http.Response, err error) error {
-	base, wrong := l.base()
-	if wrong != nil {
-		return wrong
+// isElsewhere reports whether err means that the server is not at this address.
+func isElsewhere(err error) bool {
+	if r, ok := errors.AsType[*refusal](err); ok {
+		return (r.status == http.StatusNotFound || r.status == http.StatusMethodNotAllowed) && !r.has("model") || r.has("unexpected endpoint")
 	}
-	if errors.Is(context.Cause(ctx), errStalled) {
+	return errors.Is(err, errNoChat)
+}
+
+// explain turns an error of a request to base into one for a person.
+func (l LLM) explain(ctx context.Context, base *url.URL, err error) error {
+	if errors.Is(err, errStalled) {
 		return &bridge.Error{
 			Code:  bridge.CodeUnavailable,
 			Text:  bridge.Say("The model %s fell silent", l.Model),
@@ -102,16 +138,12 @@ func (l LLM) explain(ctx context.Context, res *http.Response, err error) error {
 			Cause: errStalled,
 		}
 	}
-	if ctx.Err() != nil {
+	r, isRefusal := errors.AsType[*refusal](err)
+	if ctx.Err() != nil && (!isRefusal || !r.loading() || errors.Is(ctx.Err(), context.Canceled)) {
 		return l.late(ctx)
 	}
-	if res != nil && res.StatusCode >= http.StatusBadRequest {
-		data, _ := io.ReadAll(io.LimitReader(res.Body, maxRefusal)) // what can be read of it will do
-		_ = res.Body.Close()
-		return l.refused(ctx, base, newRefusal(res.StatusCode, []byte(l.mask(string(data)))), retryHeader(res.Header.Get("Retry-After")))
-	}
-	if r, ok := errors.AsType[*refusal](err); ok {
-		return l.refused(ctx, base, &refusal{r.status, l.mask(r.message)}, 0)
+	if isRefusal {
+		return l.refused(ctx, base, r)
 	}
 	if errors.Is(err, errBrokenOff) {
 		return &bridge.Error{
@@ -121,7 +153,7 @@ func (l LLM) explain(ctx context.Context, res *http.Response, err error) error {
 			Cause: l.safe(err),
 		}
 	}
-	if errors.Is(err, errNoChat) || res != nil {
+	if _, isSent := errors.AsType[*redirection](err); isSent || errors.Is(err, errNoChat) || errors.Is(err, errTooLong) {
 		return notThere(base, l.safe(err))
 	}
 	return l.unreachable(base, err)
@@ -141,10 +173,14 @@ func (l LLM) late(ctx context.Context) error {
 }
 
 // refused explains what a server said.
-func (l LLM) refused(ctx context.Context, base *url.URL, r *refusal, after time.Duration) error {
+func (l LLM) refused(ctx context.Context, base *url.URL, r *refusal) error {
 	e := &bridge.Error{Code: bridge.CodeUnavailable, Cause: r}
 	unknownModel := r.has("model") && r.has("not found", "not_found", "does not exist", "not exist", "no such model", "unknown model", "invalid model")
 	switch {
+	case r.loading():
+		e.Text = bridge.Say("The model server at %s is still loading its model", base.Host)
+		e.Hint = bridge.Say("Wait until it is ready, or give it more time with timeout.")
+		e.RetryAfter = max(r.after, 0)
 	case r.status == http.StatusUnauthorized && l.key() == "":
 		e.Code = bridge.CodeUnauthorized
 		e.Text = bridge.Say("The model server at %s wants a key", base.Host)
@@ -165,11 +201,11 @@ func (l LLM) refused(ctx context.Context, base *url.URL, r *refusal, after time.
 	case r.status == http.StatusNotFound, r.status == http.StatusMethodNotAllowed, r.has("unexpected endpoint"):
 		return notThere(base, r)
 	case r.status == http.StatusTooManyRequests && r.has("quota", "billing", "credit"), r.status == http.StatusPaymentRequired:
-		e.Code, e.RetryAfter = bridge.CodeThrottled, after
+		e.Code, e.RetryAfter = bridge.CodeThrottled, max(r.after, 0)
 		e.Text = bridge.Say("What is paid for at %s is used up", base.Host)
 		e.Hint = bridge.Say("See the plan and the limits of your account there.")
 	case r.status == http.StatusTooManyRequests:
-		e.Code, e.RetryAfter = bridge.CodeThrottled, after
+		e.Code, e.RetryAfter = bridge.CodeThrottled, max(r.after, 0)
 		e.Text = bridge.Say("The model server at %s has too much to do (429)", base.Host)
 		e.Hint = bridge.Say("Try again in a while. If it happens often, ask for fewer messages with trigger.")
 	case r.status == http.StatusForbidden:
@@ -217,14 +253,18 @@ func notThere(base *url.URL, cause error) error {
 	return e
 }
 
-// silent explains an answer without a word.
-func (l LLM) silent(reason string) error {
+// silent explains an answer without a word. thought says that there were words,
+// none of which was for the room.
+func (l LLM) silent(reason string, thought bool) error {
 	e := &bridge.Error{Code: bridge.CodeUnavailable, Text: bridge.Say("The model %s gave an empty answer", l.Model)}
-	switch reason {
-	case "length":
+	switch {
+	case reason == reasonLength:
 		e.Hint = bridge.Say("It used up its tokens before it said something. Set a higher max_tokens, or 0.")
-	case "content_filter":
+	case reason == reasonFilter:
 		e.Hint = bridge.Say("The server's filter took the answer away.")
+	case thought:
+		e.Text = bridge.Say("The model %s only thought, and gave no answer", l.Model)
+		e.Hint = bridge.Say("If it happens often, turn its reasoning off on the server, or take another model.")
 	default:
 		e.Hint = bridge.Say("Is it a model for chats? Try another one.")
 	}
