@@ -46,6 +46,15 @@ func (s Secret) HowTo(name string) Text {
 	return Say("perch secret set %s", name)
 }
 
+// Elsewhere returns how a person sets the secret if not by typing it to Perch;
+// false if that is the way.
+func (s Secret) Elsewhere() (Text, bool) {
+	if s.howTo == nil {
+		return Text{}, false
+	}
+	return *s.howTo, true
+}
+
 // IsZero reports whether the secret is empty.
 func (s Secret) IsZero() bool { return s.Reveal() == "" }
 

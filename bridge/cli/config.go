@@ -219,6 +219,11 @@ func (env Env) importConfig(cmd *cobra.Command, args []string) error {
 			}
 		}
 	}
+	for i, note := range imported.Notes {
+		if note.Secret != "" {
+			imported.Notes[i].Hint = store.HowTo(ctx, note.Secret)
+		}
+	}
 	env.printProblems(env.Stderr, imported.Notes)
 	env.tell(env.Stdout, bridge.Say("The settings of [%s] are written to %s", imported.Table, home.ConfigFile()))
 	if !own && len(imported.Secrets) > 0 {

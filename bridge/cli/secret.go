@@ -35,6 +35,7 @@ func newSecret(env Env) *cobra.Command {
   notify_token     of the programs that may post messages, if [notify] has listen
   handler_token    bearer token of a web hook, or key of a language model
   handler_secret   signs what is posted to a web hook, as Talk signs
+  voice_token      key for a server that hears voice messages, if it asks for one
 
 Those of a handler in [handlers.house] are handler_token_house and
 handler_secret_house.

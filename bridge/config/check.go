@@ -217,7 +217,7 @@ func checkPath(c *Config, at *reporter) {
 func checkSignature(c *Config, at *reporter) {
 	if !c.Webhook.RequireSignature {
 		at.warn(bridge.Say("signatures are not required: whoever reaches the webhook can write as anybody"),
-			bridge.Say("set require_signature = true, and the secret with: perch secret set %s", bridge.WebhookSecret))
+			bridge.Say("set require_signature = true; how Perch gets its secret, says: perch secret --help"))
 	}
 }
 

@@ -51,8 +51,10 @@ func Import(file string, data []byte) (Imported, error) {
 		case !ok:
 			at.fail(bridge.Say("must be a string, in quotes"), bridge.Text{})
 		case strings.HasPrefix(value, "enc:"), strings.HasPrefix(value, "enc2:"):
-			at.warn(bridge.Say("is encrypted with a key of ZeroClaw's, and was left out"),
-				bridge.Say("type it in: perch secret set %s", from.secret))
+			p := at.problem(bridge.Say("is encrypted with a key of ZeroClaw's, and was left out"),
+				bridge.Say("give it to Perch as this says: perch secret --help"))
+			p.Secret = from.secret
+			at.warnings = append(at.warnings, p)
 		case value != "":
 			in.Secrets[from.secret] = bridge.NewSecret(value)
 		}

@@ -345,7 +345,7 @@ func (r *reporter) fail(text, hint bridge.Text) { r.add(r.problem(text, hint)) }
 // secret reports a secret in the file.
 func (r *reporter) secret(name string) {
 	p := r.problem(bridge.Say("secrets do not live in files"),
-		bridge.Say("move it to the keychain: perch config import %s\nor remove the line and type: perch secret set %s", shellWord(r.file), name))
+		bridge.Say("move it to the keychain: perch config import %s\nor remove the line and give the secret to Perch as this says: perch secret --help", shellWord(r.file)))
 	p.Secret = name
 	r.add(p)
 }

@@ -244,7 +244,7 @@ func TestParseTellsHowToWriteABackslash(t *testing.T) {
 func TestParseTellsHowToMoveASecret(t *testing.T) {
 	_, _, err := Parse("/home/a b/config.toml", []byte(head+"app_token = \"hunter2\"\n"))
 	want := "move it to the keychain: perch config import \"/home/a b/config.toml\"\n" +
-		"or remove the line and type: perch secret set app_token"
+		"or remove the line and give the secret to Perch as this says: perch secret --help"
 	if got := bridge.HintOf(err).String(); got != want {
 		t.Errorf("hint %q, want %q", got, want)
 	}

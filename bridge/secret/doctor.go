@@ -29,9 +29,15 @@ func (s *Store) DiagnoseKeychain(ctx context.Context, needed []string) bridge.Re
 			}
 		}
 		if len(missing) == 0 {
+			fix := bridge.Say("nothing, as long as the environment is the same wherever Perch is started")
+			if !isAbsent(err) {
+				fix = bridge.Say("nothing, as long as the environment is the same wherever Perch is started; else: %s").With(bridge.HintOf(err))
+			}
 			return bridge.Warned(bridge.TextOf(err),
-				bridge.Say("The environment gives every secret that is needed, so Perch runs; it cannot store any."),
-				bridge.Say("nothing, as long as the environment is the same wherever Perch is started; else: %s").With(bridge.HintOf(err)))
+				bridge.Say("The environment gives every secret that is needed, so Perch runs; it cannot store any."), fix)
+		}
+		if _, again := s.keychain.Get(ctx, missing[0]); again != nil { // what to do is about that one
+			err = again
 		}
 		return bridge.FailedBy(err, bridge.Say("Perch keeps its secrets there, and lacks: %s", strings.Join(missing, ", ")))
 	}
@@ -85,4 +91,14 @@ func (s *Store) differ(ctx context.Context, name string) (differ bool, length in
 }
 
 // WithoutKeychain returns a store of the environment alone.
-func (s *Store) WithoutKeychain() *Store { return Chain(s.env, Memory()) }
+func (s *Store) WithoutKeychain() *Store { return Chain(s.env, absent{Memory()}) }
+
+// absent stands for a keychain that there is not.
+type absent struct{ bridge.SecretStore }
+
+func (absent) Get(_ context.Context, name string) (bridge.Secret, error) {
+	if err := known(name); err != nil {
+		return bridge.Secret{}, err
+	}
+	return bridge.Secret{}, notStored(name, ErrNoKeychain)
+}

@@ -143,18 +143,26 @@ func Check(name string, s bridge.Secret) error {
 	case name == bridge.WebhookSecret && (length < minWebhookSecret || length > maxWebhookSecret):
 		return invalid(bridge.Say("the %s has %s characters; Talk takes %s to %s",
 			name, strconv.Itoa(length), strconv.Itoa(minWebhookSecret), strconv.Itoa(maxWebhookSecret)),
-			bridge.Say("make one: perch secret generate %s", name))
+			anew(name, s))
 	case name == bridge.TunnelToken && !isTunnelToken(value):
 		return invalid(bridge.Say("the %s is not one that Cloudflare gives for a tunnel", name),
 			bridge.Say("copy the whole line that the Cloudflare dashboard shows, such as %s", "cloudflared service install eyJ…"))
 	case name == bridge.NotifyToken && length < minNotifyToken:
 		return invalid(bridge.Say("the %s has %s characters; it needs %s, so that nobody guesses it", name, strconv.Itoa(length), strconv.Itoa(minNotifyToken)),
-			bridge.Say("make one: perch secret generate %s", name))
+			anew(name, s))
 	case (is(name, bridge.HandlerToken) || name == bridge.NotifyToken) && strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return invalid(bridge.Say("the %s has characters that no token has, such as a space", name),
 			bridge.Say("copy it again without what is around it"))
 	}
 	return nil
+}
+
+// anew says how a person gives Perch a new secret in place of s.
+func anew(name string, s bridge.Secret) bridge.Text {
+	if how, elsewhere := s.Elsewhere(); elsewhere {
+		return bridge.Say("make one: openssl rand -hex 32\nthen %s").With(how)
+	}
+	return bridge.Say("make one: perch secret generate %s", name)
 }
 
 // Generate returns a new secret, which Talk takes: 64 random letters and digits.
@@ -211,7 +219,10 @@ func (s *Store) Get(ctx context.Context, name string) (bridge.Secret, error) {
 		return secret.SetBy(s.env.from(name).change(name)), err
 	}
 	secret, err := s.keychain.Get(ctx, name)
-	return secret.SetBy(inKeychain(name, err)), err
+	if err != nil {
+		secret = secret.SetBy(inKeychain(name, err))
+	}
+	return secret, err
 }
 
 // Set puts the secret, as Normalize returns it, into the keychain. One in the
@@ -231,18 +242,23 @@ func (s *Store) HowTo(ctx context.Context, name string) bridge.Text {
 }
 
 // inKeychain says how a person gives Perch a secret by the keychain, which has
-// just answered with err.
+// just answered with err and not with a secret.
 func inKeychain(name string, err error) bridge.Text {
 	switch {
-	case errors.Is(err, ErrNoSession), errors.Is(err, ErrNoKeychain), errors.Is(err, ErrNoCollection):
+	case isAbsent(err):
 		return withoutKeychain(name)
-	case name == bridge.WebhookSecret && err != nil:
+	case name == bridge.WebhookSecret:
 		return bridge.Say("if the bot is installed already: perch secret set webhook_secret\nelse: perch secret generate webhook_secret")
-	case Random(name) && err != nil:
+	case Random(name):
 		return bridge.Say("perch secret generate %s", name)
 	default:
 		return bridge.Say("perch secret set %s", name)
 	}
+}
+
+// isAbsent reports whether err says that there is no keychain.
+func isAbsent(err error) bool {
+	return errors.Is(err, ErrNoSession) || errors.Is(err, ErrNoKeychain) || errors.Is(err, ErrNoCollection)
 }
 
 // withoutKeychain says how a person gives Perch a secret where there is no

@@ -319,6 +319,41 @@ func TestHowToWithoutKeychain(t *testing.T) {
 	}
 }
 
+// What the environment gives is not changed by a command of Perch, and where no
+// keychain is, each secret has its own variable.
+func TestHintsFitWhereSecretsComeFrom(t *testing.T) {
+	ctx := t.Context()
+	none := failing{ErrNoSession}
+	short := Chain(env("PERCH_WEBHOOK_SECRET", "short", "PERCH_NOTIFY_TOKEN", "short"), none)
+	for _, name := range []string{bridge.WebhookSecret, bridge.NotifyToken} {
+		hint := bridge.HintOf(short.Status(ctx, name).Err).String()
+		if !strings.Contains(hint, "openssl rand -hex 32") || !strings.Contains(hint, "PERCH_"+strings.ToUpper(name)) || strings.Contains(hint, "perch secret") {
+			t.Errorf("%s: %s", name, hint)
+		}
+	}
+	if hint := bridge.HintOf(Check(bridge.WebhookSecret, bridge.NewSecret("short"))).String(); !strings.Contains(hint, "perch secret generate") {
+		t.Errorf("what was typed: %s", hint)
+	}
+	given := Chain(env("PERCH_WEBHOOK_SECRET", strings.Repeat("x", 64)), none)
+	if how := given.WithoutKeychain().HowTo(ctx, bridge.NotifyToken).String(); !strings.Contains(how, "PERCH_NOTIFY_TOKEN") || strings.Contains(how, "perch secret") {
+		t.Errorf("without a keychain: %s", how)
+	}
+	r := Chain(env("PERCH_WEBHOOK_SECRET", strings.Repeat("x", 64)), nameless{}).DiagnoseKeychain(ctx, []string{bridge.WebhookSecret, bridge.AppToken})
+	if r.Status != bridge.StatusFail || !strings.Contains(r.Fix.String(), "PERCH_APP_TOKEN") || strings.Contains(r.Fix.String(), "WEBHOOK") {
+		t.Errorf("%s, fix %q", r.Status, r.Fix)
+	}
+	if r := given.DiagnoseKeychain(ctx, []string{bridge.WebhookSecret}); r.Status != bridge.StatusWarn || strings.Contains(r.Fix.String(), "openssl") {
+		t.Errorf("nothing lacks, but: %s", r.Fix)
+	}
+}
+
+// nameless is a keychain that is not there, and says so of each secret.
+type nameless struct{ bridge.SecretStore }
+
+func (nameless) Get(_ context.Context, name string) (bridge.Secret, error) {
+	return bridge.Secret{}, explain(name, ErrNoSession)
+}
+
 type failing struct{ err error }
 
 func (f failing) Get(context.Context, string) (bridge.Secret, error) { return bridge.Secret{}, f.err }
