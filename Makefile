@@ -11,7 +11,7 @@ BUILD = go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 # What Perch without a window is released for; ARM is ARMv6 and ARMv7.
 PLATFORMS := linux/amd64 linux/arm64 linux/arm linux/riscv64 freebsd/amd64 windows/amd64 darwin/arm64
 
-.PHONY: help run demo build headless release test test-packages race check licences outdated fuzz bench golden screenshots deps modules
+.PHONY: help run demo build headless release test test-packages test-real race check licences outdated fuzz bench golden screenshots deps modules
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ release: build ## Build what is released into dist/: packages, archives, an imag
 test-packages: ## Install, run, upgrade and remove the package in a scratch folder; lint what it has in it
 	@.ci/deps packages
 	go test -tags package,headless -count 1 -timeout 20m ./assets/packaging
+
+test-real: ## Try recipes with the real programs, installed from npm: some minutes
+	go test -tags real,headless -count 1 -timeout 30m -run '^Test(NodeRED|OpenClaw)$$' ./bridge/cli
 
 test: deps modules ## Run every test, with the race detector
 	go test -race -timeout 20m ./...

@@ -30,7 +30,6 @@ const (
 	nodeRED  = "node-red@5.0.7"
 	openClaw = "openclaw@2026.9.5"
 	talk4OC  = "@openclaw/nextcloud-talk@2026.9.5"
-	n8n      = "n8n@2.40.7"
 )
 
 const realSecret = "canary-of-the-webhook-secret-0123456789-ABCDEFGHIJ"
@@ -227,7 +226,10 @@ func TestOpenClaw(t *testing.T) {
 	recipe := strings.NewReplacer(
 		"https://cloud.example.com", w.server.URL(), "THE SECRET", realSecret, "8788", port, "ROOM-TOKEN", w.room,
 	).Replace(block(t, "openclaw.md", "openclaw"))
-	check(t, os.WriteFile(file, []byte(strings.Replace(recipe, "{\n", "{"+base+`plugins: { entries: { "nextcloud-talk": { enabled: true } } },`+"\n", 1)), 0o600))
+	recipe = recipe[:strings.LastIndex(recipe, "}")]
+	present, err := os.ReadFile(file) // OpenClaw has written it anew
+	check(t, err)
+	check(t, os.WriteFile(file, []byte(recipe+strings.TrimPrefix(string(present), "{")), 0o600))
 	started(t, home, env, program, "gateway", "run")
 	listens(t, addr)
 	got := w.asks(t, fmt.Sprintf("kind = \"relay\"\nurl = \"http://%s/nextcloud-talk-webhook\"", addr), "good morning")
