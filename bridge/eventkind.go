@@ -39,6 +39,7 @@ const (
 const (
 	EventListening       EventKind = "listening"
 	EventStopped         EventKind = "stopped"
+	EventPaused          EventKind = "paused" // by a person: no message is taken
 	EventSettingsApplied EventKind = "settings-applied"
 	EventSettingsProblem EventKind = "settings-problem" // wrong or unwise
 	EventNotifyRefused   EventKind = "notify-refused"   // a program without the right token

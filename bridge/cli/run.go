@@ -21,9 +21,11 @@ import (
 	"perch/bridge"
 	"perch/bridge/app"
 	"perch/bridge/config"
+	"perch/bridge/control"
 	"perch/bridge/eventlog"
 	"perch/bridge/handler"
 	"perch/bridge/journal"
+	"perch/bridge/local"
 )
 
 func newRun(env Env) *cobra.Command {
@@ -66,27 +68,15 @@ The first line also has version, config, listen, url, allowed_users and reply_as
 		if err != nil {
 			return env.asService(err)
 		}
-		watcher := config.Watch(home.ConfigFile())
 		bus := &eventlog.Bus{}
 		events := bus.Subscribe(shownEvents)
-		a, err := app.Open(cmd.Context(), app.Options{Home: home, Secrets: env.secrets(home), Bus: bus, Version: Version(), Getenv: env.Getenv})
-		if err != nil {
-			return err
-		}
-		if err := env.asService(a.Ready()); errors.As(err, new(setUpError)) {
-			return errors.Join(err, a.Close())
-		}
-		if env.OnKill != nil {
-			env.OnKill(a.Kill)
-		}
 		defer env.outliveOutput()()
 		out := env.printer(format, level)
-		out.begin(openingOf(home, cfg, a.Addr()))
-		var watching sync.WaitGroup
-		watching.Go(func() { watcher.Run(cmd.Context(), a.Reload) })
-		err = errors.Join(runPrinting(cmd.Context(), a, events, out), a.Close())
-		watching.Wait()
-		return err
+		r := &running{env: env, home: home, out: out, bus: bus, begun: make(chan struct{})}
+		bot := control.New(control.Options{
+			Home: home, Secrets: env.secrets(home), Bus: bus, Version: Version(), Getenv: env.Getenv, OnKill: env.OnKill, Opened: r.opened,
+		})
+		return r.run(cmd.Context(), bot, events, cfg)
 	}
 	return cmd
 }
@@ -116,32 +106,72 @@ func openingOf(home config.Home, cfg config.Config, listen string) opening {
 // shownEvents is how many events may wait for a slow terminal.
 const shownEvents = 1024
 
-// runPrinting runs a until ctx is done and prints its events, the last ones too.
-func runPrinting(ctx context.Context, a *app.App, events *eventlog.Subscription, out printer) error {
-	printing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	printed := make(chan struct{})
-	go func() {
-		defer close(printed)
-		printEvents(printing, events, out, &reporter{app: a})
-	}()
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		keepAlive(printing, a)
-	}()
-	context.AfterFunc(ctx, func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyStopping) })
-	err := a.Run(ctx)
+// running is perch run at work.
+type running struct {
+	env   Env
+	home  config.Home
+	out   printer
+	bus   *eventlog.Bus
+	begun chan struct{} // closed when the first line is printed
+}
+
+// opened says what perch run begins with, once the bot can work.
+func (r *running) opened(a *app.App) error {
+	select {
+	case <-r.begun:
+		return nil // it was paused
+	default:
+	}
+	if err := r.env.asService(a.Ready()); errors.As(err, new(setUpError)) {
+		return err
+	}
+	r.begin(a.Facts().Config, a.Addr())
+	return nil
+}
+
+func (r *running) begin(cfg config.Config, listen string) {
+	r.out.begin(openingOf(r.home, cfg, listen))
+	close(r.begun)
+}
+
+// run runs a bot until ctx is done and prints its events, the last ones too. Other
+// programs of the user reach it at the socket of its home meanwhile.
+func (r *running) run(ctx context.Context, bot *control.Bot, events *eventlog.Subscription, cfg config.Config) error {
+	server, err := local.Serve(ctx, r.home, local.Options{Engine: bot, Version: Version()})
+	if bridge.CodeOf(err) == bridge.CodeConflict {
+		return err
+	}
+	if err != nil { // the bot is worth more
+		r.bus.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventPartFailed, Title: bridge.Say("Other commands of perch cannot ask this one")}.Failed(err))
+	}
+	beside, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-r.begun:
+			printEvents(beside, events, r.out)
+		case <-beside.Done():
+		}
+	})
+	wg.Go(func() { keepAlive(beside, bot) })
+	wg.Go(func() { tellManager(beside, bot) })
+	unhook := context.AfterFunc(ctx, func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyStopping) })
+	if bot.Paused() {
+		r.begin(cfg, "")
+	}
+	err = bot.Run(ctx)
+	unhook()
+	if server != nil {
+		err = errors.Join(err, server.Close()) //nolint:contextcheck // It ends after ctx.
+	}
 	stop()
-	<-printed
-	<-watched
+	wg.Wait()
 	return err
 }
 
-// printEvents prints events until ctx is done. Whatever changes how the bot is
-// comes with an event, so that r reports after each.
-func printEvents(ctx context.Context, events *eventlog.Subscription, out printer, r *reporter) {
+// printEvents prints events until ctx is done.
+func printEvents(ctx context.Context, events *eventlog.Subscription, out printer) {
 	for {
-		r.report()
 		batch, dropped, err := events.Next(ctx)
 		if err != nil {
 			return

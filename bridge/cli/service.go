@@ -11,6 +11,7 @@ import (
 	"perch/bridge"
 	"perch/bridge/app"
 	"perch/bridge/config"
+	"perch/bridge/control"
 )
 
 // exitConfig is EX_CONFIG: a service manager need not start it again before a
@@ -38,33 +39,45 @@ func (env Env) service() bool {
 	return env.Getenv("NOTIFY_SOCKET") != "" || env.Getenv("INVOCATION_ID") != ""
 }
 
-// reporter tells the service manager how the bot is; if there is none, nobody.
-type reporter struct {
-	app  *app.App
-	said string
+// tellManager tells the service manager how the bot is, at every change, until
+// ctx is done; if there is none, nobody. The service has started once the bot can
+// work, or is paused.
+func tellManager(ctx context.Context, bot *control.Bot) {
+	said := ""
+	for {
+		snapshot, changed := bot.Snapshot()
+		if state := managed(snapshot, bot.App()); state != said {
+			said = state
+			_, _ = daemon.SdNotify(false, state) // it cannot be told either
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
 }
 
-// report says how the bot is, if it is not as it was. The service has started
-// once the bot can work.
-func (r *reporter) report() {
-	state := "STATUS=Answering on " + r.app.Addr()
-	if r.app.Addr() == "" {
-		state = "STATUS=Asking the server for messages"
-	}
-	if err := r.app.Ready(); err != nil {
-		state = "STATUS=" + strings.ReplaceAll(bridge.TextOf(err).String(), "\n", " ")
-	} else {
-		state = daemon.SdNotifyReady + "\n" + state
-	}
-	if state != r.said {
-		r.said = state
-		_, _ = daemon.SdNotify(false, state) // it cannot be told either
+// managed says how the bot is, as a service manager wants to hear it.
+func managed(s bridge.Snapshot, a *app.App) string {
+	status := func(t bridge.Text) string { return "STATUS=" + strings.ReplaceAll(t.String(), "\n", " ") }
+	switch {
+	case a == nil && s.State == bridge.StatePaused:
+		return daemon.SdNotifyReady + "\n" + status(s.Title)
+	case a == nil:
+		return status(s.Title)
+	case a.Ready() != nil:
+		return status(bridge.TextOf(a.Ready()))
+	case a.Addr() == "":
+		return daemon.SdNotifyReady + "\nSTATUS=Asking the server for messages"
+	default:
+		return daemon.SdNotifyReady + "\nSTATUS=Answering on " + a.Addr()
 	}
 }
 
 // keepAlive tells the service manager that the bot is not stuck, as often as it
 // wants to hear it, until ctx is done.
-func keepAlive(ctx context.Context, a *app.App) {
+func keepAlive(ctx context.Context, bot *control.Bot) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval <= 0 {
 		return
@@ -77,7 +90,7 @@ func keepAlive(ctx context.Context, a *app.App) {
 			return
 		case <-tick.C:
 		}
-		if a.Responds(ctx) == nil {
+		if a := bot.App(); a == nil || a.Responds(ctx) == nil {
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
 		}
 	}

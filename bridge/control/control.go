@@ -36,20 +36,25 @@ const (
 )
 
 // Options say what a Bot works with. All are needed, but for the
-// last two.
+// last four.
 type Options struct {
 	Home    config.Home
 	Secrets *secret.Store
 	Version string
 	Getenv  func(string) string // see app.Options
 	OnKill  func(kill func())   // is given what to do before the process ends at once; may be nil
+	Bus     *eventlog.Bus       // takes the events; nil: one of the Bot's own
+	// Opened is given the bot before it runs, and again after each pause. With it,
+	// Run ends with the error if the bot cannot be opened at first, or with what the
+	// first call returns, and does not try again. May be nil.
+	Opened func(*app.App) error
 }
 
 // Bot is the bot as a person handles it: it runs whenever the settings let it,
 // is paused and resumed, and tells how it is. It is what the window asks.
 type Bot struct {
 	Options
-	bus    *eventlog.Bus
+
 	reload chan struct{} // the settings or secrets may have changed
 	wished chan struct{} // the bot may have to be paused or resumed
 
@@ -58,6 +63,7 @@ type Bot struct {
 	app     *app.App      // nil: it does not run
 	state   bridge.State  // without what view has to say
 	failure error         // of StateFailed
+	said    string        // the failure that the log has last
 	view    view
 	problem bridge.Event     // that nothing good came after; its Time is zero if there is none
 	reader  *journal.Journal // nil: not opened yet
@@ -74,9 +80,11 @@ type view struct {
 
 // New returns a Bot. Run makes it work.
 func New(o Options) *Bot {
+	if o.Bus == nil {
+		o.Bus = &eventlog.Bus{}
+	}
 	b := &Bot{
 		Options: o,
-		bus:     &eventlog.Bus{},
 		reload:  make(chan struct{}, 1),
 		wished:  make(chan struct{}, 1),
 		changed: make(chan struct{}),
@@ -89,32 +97,57 @@ func New(o Options) *Bot {
 }
 
 // Run keeps the bot running until ctx is done, then stops it as app.App.Run does.
-// Whatever keeps the bot from running is its state, and no error of Run.
+// Whatever keeps the bot from running is its state, and no error of Run, but for
+// what Options.Opened says.
 func (b *Bot) Run(ctx context.Context) error {
 	first := b.look(ctx, view{})
 	b.mu.Lock()
 	b.view = first
 	b.mu.Unlock()
+	watcher := config.Watch(b.Home.ConfigFile()) // the one of this process
+	working, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { b.watchSettings(ctx) })
-	wg.Go(func() { b.observe(ctx, b.bus.Subscribe(eventBuffer)) })
-	for ctx.Err() == nil {
-		if b.isPaused() {
-			b.bePaused(ctx)
-			continue
-		}
-		if err := b.runApp(ctx); err != nil && ctx.Err() == nil {
-			b.fail(err)
-			b.wait(ctx, time.After(reopenAfter))
-		}
-	}
+	wg.Go(func() { watcher.Run(working, b.reloadSoon) })
+	wg.Go(func() { b.observe(working, b.Bus.Subscribe(eventBuffer)) })
+	err := b.keep(ctx)
+	stop()
 	wg.Wait()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.reader == nil {
-		return nil
+		return err
 	}
-	return b.reader.Close()
+	return errors.Join(err, b.reader.Close())
+}
+
+// keep runs the bot whenever it may until ctx is done.
+func (b *Bot) keep(ctx context.Context) error {
+	begun := b.Opened == nil
+	opened := func(a *app.App) error {
+		if b.Opened == nil {
+			return nil
+		}
+		err := b.Opened(a)
+		begun = begun || err == nil
+		return err
+	}
+	for ctx.Err() == nil {
+		if b.Paused() {
+			begun = true
+			b.bePaused(ctx)
+			continue
+		}
+		err := b.runApp(ctx, opened)
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case !begun:
+			return err
+		default:
+			b.fail(err)
+			b.wait(ctx, time.After(reopenAfter))
+		}
+	}
+	return nil
 }
 
 // bePaused returns when something happens that may let the bot run. Until then
@@ -130,6 +163,11 @@ func (b *Bot) bePaused(ctx context.Context) {
 		}
 	}
 	b.become(bridge.StatePaused, nil, nil)
+	b.Bus.Publish(bridge.Event{
+		Stage: bridge.StageApp, Kind: bridge.EventPaused, Level: slog.LevelWarn,
+		Title: bridge.Say("The bot is paused"), Reason: bridge.Say("Messages are not taken, and Talk does not send them again."),
+		Hint: bridge.Say("Take it into service again: perch resume"),
+	})
 	b.wait(ctx, nil)
 }
 
@@ -140,11 +178,6 @@ func (b *Bot) Kill() {
 	if b.app != nil {
 		b.app.Kill()
 	}
-}
-
-// watchSettings is the one watcher of config.toml in this process.
-func (b *Bot) watchSettings(ctx context.Context) {
-	config.Watch(b.Home.ConfigFile()).Run(ctx, b.reloadSoon)
 }
 
 // reloadSoon has the settings and secrets read again.
@@ -161,19 +194,32 @@ func (b *Bot) wait(ctx context.Context, again <-chan time.Time) {
 	}
 }
 
+// App returns the running bot; nil if it does not run.
+func (b *Bot) App() *app.App {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.app
+}
+
 // runApp runs the bot until it is paused or ctx is done. The error says why it
 // does not run.
-func (b *Bot) runApp(ctx context.Context) error {
+func (b *Bot) runApp(ctx context.Context, opened func(*app.App) error) error {
 	select {
 	case <-b.reload: // they are about to be read
 	default:
 	}
-	a, err := app.Open(ctx, app.Options{Home: b.Home, Secrets: b.Secrets, Bus: b.bus, Version: b.Version, Getenv: b.Getenv})
+	a, err := app.Open(ctx, app.Options{Home: b.Home, Secrets: b.Secrets, Bus: b.Bus, Version: b.Version, Getenv: b.Getenv})
 	if err != nil {
 		return err
 	}
+	if err := opened(a); err != nil {
+		return errors.Join(err, a.Close())
+	}
 	b.closeReader() // the journal may be a new one
 	b.become(bridge.StateRunning, nil, a)
+	b.mu.Lock()
+	b.said = ""
+	b.mu.Unlock()
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
@@ -184,7 +230,7 @@ func (b *Bot) runApp(ctx context.Context) error {
 			a.Reload()
 			continue
 		case <-b.wished:
-			if !b.isPaused() {
+			if !b.Paused() {
 				continue
 			}
 			b.become(bridge.StatePaused, nil, a)
@@ -196,18 +242,27 @@ func (b *Bot) runApp(ctx context.Context) error {
 	}
 	b.become(bridge.StateStarting, nil, nil)
 	if closeErr := a.Close(); closeErr != nil {
-		b.bus.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventPartFailed, Title: bridge.Say("Perch could not be stopped cleanly")}.Failed(closeErr))
+		b.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventPartFailed, Title: bridge.Say("Perch could not be stopped cleanly")}.Failed(closeErr))
 	}
 	return err
 }
 
-// fail says why the bot does not run.
+// fail says why the bot does not run; in the log once, however often it is tried.
 func (b *Bot) fail(err error) {
 	state := bridge.StateFailed
 	if _, statErr := os.Stat(b.Home.ConfigFile()); errors.Is(statErr, os.ErrNotExist) {
 		state = bridge.StateNew
 	}
+	b.mu.Lock()
+	said := b.said == err.Error()
+	b.said = err.Error()
+	b.mu.Unlock()
 	b.become(state, err, nil)
+	if state == bridge.StateFailed && !said {
+		b.Bus.Publish(bridge.Event{
+			Stage: bridge.StageApp, Kind: bridge.EventPartFailed, Title: bridge.Say("The bot does not run; it is tried again"),
+		}.Failed(err))
+	}
 }
 
 // become puts the Bot into a state.
@@ -372,7 +427,8 @@ func (b *Bot) closeReader() {
 // pausedFile stands while the bot is paused, so that it stays so over restarts.
 func (b *Bot) pausedFile() string { return filepath.Join(b.Home.DataDir, "paused") }
 
-func (b *Bot) isPaused() bool {
+// Paused reports whether the bot is out of service because a person wants it so.
+func (b *Bot) Paused() bool {
 	_, err := os.Stat(b.pausedFile())
 	return err == nil
 }
@@ -425,7 +481,7 @@ func (b *Bot) Release(ctx context.Context) (held bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	b.bus.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventResumed, Title: bridge.Say("Replies are no longer held back.")})
+	b.Bus.Publish(bridge.Event{Stage: bridge.StageApp, Kind: bridge.EventResumed, Title: bridge.Say("Replies are no longer held back.")})
 	return held, nil
 }
 

@@ -35,7 +35,7 @@ func (b *Bot) ClearLog(ctx context.Context) error {
 // calls at most ten times a second, from one goroutine. While nothing happens
 // it does nothing. There are no entries before the first start.
 func (b *Bot) WatchLog(ctx context.Context, limit int, show func(entries []bridge.Entry)) error {
-	live := b.bus.Subscribe(eventBuffer)
+	live := b.Bus.Subscribe(eventBuffer)
 	defer live.Close()
 	news := &news{wake: make(chan struct{}, 1)}
 	var wg sync.WaitGroup
