@@ -201,7 +201,8 @@ when it did not understand. These environment variables count:
 	root.AddGroup(&cobra.Group{ID: setUp, Title: "Set it up:"}, &cobra.Group{ID: use, Title: "Use it:"})
 	root.AddCommand(
 		newSetup(env), newConfig(env), newSecret(env), newOcc(env),
-		newGUI(env), newRun(env), newDemo(env), newSend(env), newRetry(env), newLog(env),
+		newGUI(env), newRun(env), newStatus(env), newPause(env), newResume(env),
+		newDemo(env), newSend(env), newRetry(env), newLog(env),
 		newDoctor(env), newChannel(env),
 		newVersion(env), newCompletion(env),
 	)

@@ -213,6 +213,17 @@ when the text is posted, or says why it is not yet.`,
 			if strings.TrimSpace(args[0]) == "" {
 				return misuse(cmd, "there is nothing to send: TEXT is empty")
 			}
+			client, err := env.engine(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if client != nil {
+				if err := errors.Join(client.Send(cmd.Context(), match[1], args[0]), client.Close()); err != nil {
+					return err
+				}
+				env.tell(env.Stdout, bridge.Say("Sent."))
+				return nil
+			}
 			home, err := env.home()
 			if err != nil {
 				return err
@@ -240,15 +251,8 @@ were changed; after anything else, such as a change on the server, use this.`,
 		GroupID: use,
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			j, err := env.journal(cmd.Context())
+			held, err := env.release(cmd.Context())
 			if err != nil {
-				return err
-			}
-			_, held, err := j.HeldUntil(cmd.Context())
-			if err == nil {
-				err = j.Resume(cmd.Context()) // in any case: what waits for its next attempt is due at once
-			}
-			if err := errors.Join(err, j.Close()); err != nil {
 				return err
 			}
 			text := bridge.Say("No replies were held back; those that wait for their next attempt are tried now.")
@@ -260,6 +264,26 @@ were changed; after anything else, such as a change on the server, use this.`,
 			return nil
 		},
 	}
+}
+
+// release lets go what is held back, and says if anything was.
+func (env Env) release(ctx context.Context) (held bool, err error) {
+	client, err := env.engine(ctx)
+	if err != nil {
+		return false, err
+	}
+	if client != nil {
+		held, err = client.Release(ctx)
+		return held, errors.Join(err, client.Close())
+	}
+	j, err := env.journal(ctx)
+	if err != nil {
+		return false, err
+	}
+	if _, held, err = j.HeldUntil(ctx); err == nil {
+		err = j.Resume(ctx) // in any case: what waits for its next attempt is due at once
+	}
+	return held, errors.Join(err, j.Close())
 }
 
 func newLog(env Env) *cobra.Command {
