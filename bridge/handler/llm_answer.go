@@ -185,9 +185,13 @@ type document struct {
 	ErrorMessage json.RawMessage `json:"error_message"`
 	Detail       json.RawMessage `json:"detail"`
 	Message      string          `json:"message"`
-	Status       string          `json:"status"`
-	Object       string          `json:"object"`
-	Type         string          `json:"type"`
+	Msg          string          `json:"msg"`
+	BaseResp     struct {
+		StatusCode json.RawMessage `json:"status_code"`
+	} `json:"base_resp"` // MiniMax
+	Status string `json:"status"`
+	Object string `json:"object"`
+	Type   string `json:"type"`
 }
 
 type said struct {
@@ -252,12 +256,13 @@ func (a *answer) take(raw json.RawMessage) error {
 // isError reports whether p is an error, in any of the forms that are about.
 func (p *document) isError() bool {
 	switch {
-	case bytesSay(p.Error), bytesSay(p.Errors), bytesSay(p.ErrorCode), bytesSay(p.ErrorMessage), isError(p.Object), isError(p.Type), isError(p.Status):
+	case bytesSay(p.Error), bytesSay(p.Errors), bytesSay(p.ErrorCode), bytesSay(p.ErrorMessage), bytesSay(p.BaseResp.StatusCode), isError(p.Object), isError(p.Type), isError(p.Status):
 		return true
 	case len(p.Choices) > 0:
 		return false
 	}
-	return bytesSay(p.Detail) || p.Message != "" && !isLifeSign(strings.Join([]string{p.Type, p.Status, p.Message}, " "))
+	message := cmp.Or(p.Message, p.Msg)
+	return bytesSay(p.Detail) || message != "" && !isLifeSign(strings.Join([]string{p.Type, p.Status, message}, " "))
 }
 
 // bytesSay reports whether a value of JSON says something.

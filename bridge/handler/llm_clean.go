@@ -15,11 +15,12 @@ func (l LLM) clean(text string) string {
 
 // withoutThoughts returns the text without what a reasoning model thinks aloud.
 func withoutThoughts(text string) string {
-	const word = `(?:\w+:)?(?:think|thinking|thoughts?|reasoning|reflection|ant_?thinking|internal_monologue|longcat_think)`
+	text = regexp.MustCompile(`(?is)^\s*here(?:'s| is) my thought process:.*?\n\s*here(?:'s| is) my response:`).ReplaceAllString(text, "") // Granite
+	const word = `(?:\w+:)?(?:think|thinking|thoughts?|reasoning|reflection|scratchpad|ant_?thinking|internal_monologue|longcat_think)`
 	marks := regexp.MustCompile(`(?i)(` + // what ends one
-		`</\s*` + word + `\s*>|\[/(?:think|thinking|thought)\]|◁/\s*think\s*▷|<\|end_(?:of_)?(?:thought|thinking)\|>|<channel\|>|<unused95>` +
+		`</\s*` + word + `\s*>|\[/(?:think|thinking|thought)\]|◁/\s*think\s*▷|<\|end_(?:of_)?(?:thought|thinking)\|>|<\|/(?:think|thinking|thought)\|>|<channel\|>|<unused95>` +
 		`)|` + // what begins one
-		`<\s*` + word + `(?:\s[^<>]*)?>|\[(?:think|thinking|thought)\]|◁\s*think\s*▷|<\|(?:begin_of|start)_(?:thought|thinking)\|>|<\|channel>thought|<unused94>(?:thought)?`)
+		`<\s*` + word + `(?:\s[^<>]*)?>|\[(?:think|thinking|thought)\]|◁\s*think\s*▷|<\|(?:begin_of|start)_(?:thought|thinking)\|>|<\|(?:think|thinking|thought)\|>|<\|channel>thought|<unused94>(?:thought)?`)
 	var said strings.Builder
 	var code codeState
 	from, seen := 0, 0 // what is not decided yet begins at from; code knows what is before seen
@@ -133,7 +134,7 @@ func isCode(text string, at int) bool {
 // withoutMarks returns the text without marks of a prompt's template. One that
 // ends a turn ends the answer: models go on with a turn of others after it.
 func withoutMarks(text string) string {
-	text = strings.TrimSpace(text)
+	text = regexp.MustCompile(`^assistant\s*\n`).ReplaceAllString(strings.TrimSpace(text), "") // of a turn's header
 	if inner, ok := strings.CutPrefix(text, "<s>"); ok && strings.TrimSuffix(inner, "</s>") == strings.ReplaceAll(inner, "</s>", "") {
 		text = inner // else something is struck out
 	}

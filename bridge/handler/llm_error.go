@@ -55,7 +55,7 @@ func (r *refusal) read(document any) {
 			r.read(d[0])
 		}
 	case map[string]any:
-		for _, key := range []string{"error", "errors", "detail", "message", "error_message", "msg", "text", "code", "type", "metadata", "raw"} {
+		for _, key := range []string{"error", "errors", "detail", "message", "error_message", "msg", "base_resp", "status_msg", "text", "code", "type", "metadata", "raw"} {
 			if word, ok := d[key].(string); !ok || word != "error" {
 				r.read(d[key])
 			}
