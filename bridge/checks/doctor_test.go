@@ -665,6 +665,8 @@ func faults() []fault {
 		{"a redirection to a log-in page", "public-url", fail, "a log-in page: ", page(http.StatusFound, http.Header{"Location": {"https://example.cloudflareaccess.com/cdn-cgi/access/login?x=1"}}, ""), false},
 		{"a password", "public-url", fail, "a log-in page answers", page(http.StatusUnauthorized, http.Header{"Www-Authenticate": {"Basic"}}, "Unauthorized\n"), false},
 		{"a firewall at Cloudflare", "public-url", fail, "403 from Cloudflare (cf-ray 8f0a1b2c3d4e5f60-FRA)", page(http.StatusForbidden, http.Header{"Cf-Ray": {"8f0a1b2c3d4e5f60-FRA"}}, "blocked"), false},
+		{"a check for robots", "public-url", fail, `a page for browsers answers at `, page(http.StatusOK, nil, "<!doctype html><title>Making sure you&#39;re not a bot!</title>"), false},
+		{"a check for robots that forbids", "public-url", fail, `(403): "Just a moment..."`, page(http.StatusForbidden, nil, "<html><title>Just a moment...</title>"), false},
 		{"a proxy that forbids", "public-url", fail, "403: what stands before Perch", page(http.StatusForbidden, nil, "no"), false},
 		{"a proxy that does not reach Perch", "public-url", fail, "502: the proxy at", page(http.StatusBadGateway, nil, "<html>502</html>"), false},
 		{"a tunnel that is not connected", "public-url", fail, "530: Cloudflare knows the tunnel", page(530, nil, "error code: 1033"), false},

@@ -197,6 +197,7 @@ func (a PublicAddress) misled(u *url.URL, answer Answer) bridge.Result {
 	status := strconv.Itoa(answer.Status)
 	ray := answer.Header.Get("Cf-Ray")
 	location := answer.Header.Get("Location")
+	title := bridge.PageTitle([]byte(answer.Body))
 	failed := func(seen, fix bridge.Text) bridge.Result { return bridge.Failed(seen, whyPublic(), fix) }
 	lead := bridge.Say("let the tunnel or proxy at %[1]s lead to http://%[2]s, path %[3]s included", u.Host, a.Listen, u.Path)
 	switch {
@@ -223,6 +224,9 @@ func (a PublicAddress) misled(u *url.URL, answer Answer) bridge.Result {
 			bridge.Say("end the other one, or %s", lead.String()))
 	case answer.Status == http.StatusUnauthorized, answer.Status == http.StatusOK && isLogin(answer.Body):
 		return failed(bridge.Say("a log-in page answers at %[1]s (%[2]s)", u.Host, status), a.pass(u))
+	case title != "" && (answer.Status == http.StatusOK || answer.Status == http.StatusForbidden):
+		return failed(bridge.Say("a page for browsers answers at %[1]s (%[2]s): %[3]s", u.Host, status, strconv.Quote(title)),
+			bridge.Say("if it looks for robots, let POST %[1]s pass there without that check; Perch checks every post itself\notherwise %[2]s", u.Path).With(lead))
 	case answer.Status == http.StatusForbidden:
 		return failed(bridge.Say("403: what stands before Perch at %s forbids it", u.Host), a.pass(u))
 	default:
