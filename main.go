@@ -9,6 +9,7 @@ import (
 
 	"perch/bridge/cli"
 	"perch/bridge/control"
+	"perch/bridge/local"
 	"perch/ui/desktop"
 )
 
@@ -21,13 +22,17 @@ func (backend) StartsAtLogin() bool             { return desktop.StartsAtLogin()
 func (backend) SetStartsAtLogin(yes bool) error { return desktop.SetStartsAtLogin(yes) }
 
 // window runs the bot with its window. If it has one already, that is shown.
-func window(ctx context.Context, o control.Options, translate func(string) string, hidden bool) error {
+func window(ctx context.Context, o control.Options, translate func(string) string, hidden bool) (err error) {
 	first, raise, release, err := desktop.Claim(ctx, o.Home.DataDir)
 	if err != nil || !first {
 		return err
 	}
 	defer release()
 	bot := control.New(o)
+	server, serveErr := local.Serve(ctx, o.Home, local.Options{Engine: bot, Version: o.Version})
+	if serveErr == nil {
+		defer func() { err = errors.Join(err, server.Close()) }() //nolint:contextcheck // It ends after ctx.
+	} // else another Perch answers there, which is the state of the bot
 	working, stop := context.WithCancel(ctx)
 	stopped := make(chan error, 1)
 	go func() { stopped <- bot.Run(working) }()

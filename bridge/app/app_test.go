@@ -680,18 +680,20 @@ func TestTrustedProxy(t *testing.T) {
 
 func TestSend(t *testing.T) {
 	w := newWorld(t, practice.Options{})
-	for _, running := range []bool{true, false} {
-		t.Run(fmt.Sprintf("running=%v", running), func(t *testing.T) {
-			if !running {
-				w.stop()
-			}
-			text := fmt.Sprintf("sent while running=%v", running)
-			check(t, app.Send(t.Context(), w.options(&eventlog.Bus{}), w.room, "\x1b]0;title\a\x1b[31m"+text+"\x1b[0m"))
-			if got := w.texts("bots"); got[len(got)-1] != text {
-				t.Errorf("in the room stands %q", got)
-			}
-		})
-	}
+	t.Run("beside a running one", func(t *testing.T) {
+		err := app.Send(t.Context(), w.options(&eventlog.Bus{}), w.room, "x")
+		if bridge.CodeOf(err) != bridge.CodeConflict {
+			t.Errorf("Send: %v", err)
+		}
+	})
+	w.stop()
+	t.Run("without one", func(t *testing.T) {
+		text := "sent by itself"
+		check(t, app.Send(t.Context(), w.options(&eventlog.Bus{}), w.room, "\x1b]0;title\a\x1b[31m"+text+"\x1b[0m"))
+		if got := w.texts("bots"); got[len(got)-1] != text {
+			t.Errorf("in the room stands %q", got)
+		}
+	})
 	t.Run("refused", func(t *testing.T) {
 		w.server.SetFaults(practice.Fault{Kind: practice.FaultRefuse, On: practice.EndpointBot})
 		err := app.Send(t.Context(), w.options(&eventlog.Bus{}), w.room, "x")

@@ -3,11 +3,9 @@ package app
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"perch/bridge"
-	"perch/bridge/journal"
 	"perch/bridge/pipeline"
 	"perch/bridge/talk"
 )
@@ -22,9 +20,6 @@ func Send(ctx context.Context, o Options, room, text string) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	a, err := open(ctx, o)
-	if bridge.CodeOf(err) == bridge.CodeConflict { // somebody else is at work there
-		return beside(ctx, o, room, text)
-	}
 	if err != nil {
 		return err
 	}
@@ -43,37 +38,6 @@ func Send(ctx context.Context, o Options, room, text string) error {
 	<-sent
 	stopRecording()
 	return errors.Join(err, a.Close())
-}
-
-// beside has another process post a text.
-func beside(ctx context.Context, o Options, room, text string) error {
-	j, err := journal.Open(ctx, o.Home.JournalFile(), journal.Options{Guest: true})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = j.Close() }()
-	other := &App{Options: o, journal: j}
-	other.maxLength.Store(talk.DefaultMaxLength)
-	ids, err := other.Post(ctx, room, text, false)
-	if err != nil {
-		return err
-	}
-	looking, stop := context.WithCancel(ctx)
-	var ended sync.WaitGroup
-	defer ended.Wait()
-	defer stop()
-	ended.Go(func() {
-		look := time.NewTicker(50 * time.Millisecond)
-		defer look.Stop()
-		for looking.Err() == nil {
-			select {
-			case <-looking.Done():
-			case <-look.C: // the other process publishes its events on its own bus
-				o.Bus.Publish(bridge.Event{Stage: bridge.StageSender})
-			}
-		}
-	})
-	return other.Posted(ctx, ids)
 }
 
 // Post puts a text into the outbox of a running bot, in as many parts as it

@@ -26,7 +26,7 @@ const (
 	// if nothing is changed before.
 	reopenAfter = 10 * time.Second
 	// lookAgain is how often the Bot looks at what no event tells.
-	lookAgain = 5 * time.Second
+	lookAgain = time.Minute
 	// lookMost is how often it looks at the journal at most, however much happens.
 	lookMost = 500 * time.Millisecond
 	// hourParts is how many bars the last hour has.

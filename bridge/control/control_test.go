@@ -479,15 +479,15 @@ func TestPauseAndResumeAreWishes(t *testing.T) {
 	w.until("it runs again", in(bridge.StateRunning))
 }
 
-// One watcher of config.toml is enough for a process, and each costs one of the
-// user's few inotify instances.
-func TestOneWatcher(t *testing.T) {
+// One watcher of config.toml and one of the journal are enough for a process, and
+// each costs one of the user's few inotify instances.
+func TestFewWatchers(t *testing.T) {
 	before := watchers(t)
 	w := newWorld(t)
 	w.setUp()
 	w.until("it runs", in(bridge.StateRunning))
-	if n := watchers(t) - before; n != 1 {
-		t.Errorf("%d watchers, want 1", n)
+	if n := watchers(t) - before; n != 2 {
+		t.Errorf("%d watchers, want 2", n)
 	}
 	changed := w.cfg
 	changed.Talk.AllowedUsers = nil

@@ -187,3 +187,28 @@ func TestNewerFile(t *testing.T) {
 		t.Errorf("Open: %v", err)
 	}
 }
+
+func TestWatchNoticesThatTheFilesAreGone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	heard := &announced{events: make(chan bridge.Event, 100)}
+	j := open(t, path, Options{Sink: heard})
+	defer shut(t, j)
+	put(t, j, message("a", 1))
+	ctx, stop := context.WithCancel(t.Context())
+	watched := make(chan error, 1)
+	go func() { watched <- j.Watch(ctx) }()
+	defer func() { stop(); <-watched }()
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		check(t, os.Remove(path+suffix))
+	}
+	for e := range heard.events {
+		if strings.Contains(e.Title.String(), "gone from the disk") {
+			break
+		}
+	}
+}
+
+// announced hands events on.
+type announced struct{ events chan bridge.Event }
+
+func (a *announced) Publish(e bridge.Event) { a.events <- e }

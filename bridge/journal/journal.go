@@ -7,12 +7,16 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
 
 	"perch/bridge"
 )
@@ -21,14 +25,14 @@ import (
 type Options struct {
 	Sink bridge.EventSink // hears when a file is set aside; may be nil
 	Now  func() time.Time // nil: time.Now
-	// Guest opens a journal that another process may be working on, to read it
-	// and to call Enqueue and Resume. The file must exist.
+	// Guest opens a journal that another process may be working on, to read it.
+	// The file must exist.
 	Guest bool
 }
 
 // Journal is the inbox, the outbox, the event log and the memory of language
 // models. It implements bridge.Inbox, bridge.Outbox and bridge.Memory. One
-// process works on it at a time; it notices what guests do.
+// process works on it at a time; others read it.
 type Journal struct {
 	path  string
 	sink  bridge.EventSink
@@ -52,12 +56,12 @@ type Journal struct {
 
 	trouble  atomic.Pointer[error] // why nothing can be written; nil: it can
 	troubled time.Time             // since when; the writer's until it is stored, then Watch's
+	troubles chan struct{}         // there is trouble, for Watch
 
 	mu        sync.Mutex
 	finishing map[int64]int    // messages that are handled, which is not on disk yet
 	queued    map[int64]bool   // replies that stand in the outbox lanes
 	posted    map[int64]string // replies that were sent, which is not on disk yet, and their message ids
-	resumed   string           // when Resume was last called, by any process
 	holdTimer *time.Timer
 }
 
@@ -86,6 +90,7 @@ func Open(ctx context.Context, path string, o Options) (*Journal, error) {
 		path: path, sink: o.Sink, now: o.Now, guest: o.Guest,
 		finishing: make(map[int64]int), posted: make(map[int64]string),
 		inbox: newLanes[*bridge.Message](), outbox: newLanes[struct{}](),
+		troubles: make(chan struct{}, 1),
 	}
 	j.storeText.Store(true)
 	j.outbox.trustFor = trustFor
@@ -199,32 +204,65 @@ func (j *Journal) Salt(ctx context.Context) ([]byte, error) {
 	return salt, j.explain(err)
 }
 
-// Watch notices, once a second, what other processes wrote, that the files are
-// gone, and when trouble is over, until ctx is done.
+// Watch notices that the files are gone, and when trouble is over, until ctx is
+// done. At rest it does nothing.
 func (j *Journal) Watch(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	var last int64
+	const soon = 500 * time.Millisecond
+	folder := filepath.Dir(j.path)
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch the journal's folder: %w", err)
+	}
+	defer func() { _ = watcher.Close() }()
 	for {
+		// Every commit touches the files, too: to be told of the first is enough.
+		_ = watcher.Add(folder) // without it, the next message notices
+		j.look(ctx)
+		var again <-chan time.Time
 		if j.Trouble() != nil {
-			j.lookAgain(ctx)
-		}
-		err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
-			version, err := db.dataVersion(ctx)
-			if err != nil || version == last {
-				return err
-			}
-			last = version
-			return j.catchUp(ctx, db)
-		})
-		if err != nil && !isOfDisk(err) && ctx.Err() == nil {
-			j.sink.Publish(bridge.Event{Time: j.now(), Stage: bridge.StageJournal, Kind: bridge.EventJournalFailed, Title: bridge.Say("The journal could not be read")}.Failed(j.explain(err)))
+			again = time.After(time.Second)
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
+		case <-again:
+			continue
+		case <-j.troubles:
+			continue
+		case <-watcher.Events:
+		case <-watcher.Errors: //nolint:errcheck // Whatever it is, it is time to look.
 		}
+		_ = watcher.Remove(folder)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(soon):
+		}
+		drain(watcher)
+	}
+}
+
+// drain forgets what was told already.
+func drain(watcher *fsnotify.Watcher) {
+	for {
+		select {
+		case <-watcher.Events:
+		default:
+			return
+		}
+	}
+}
+
+// look finds out whether the files are there and, after trouble, whether they can
+// be written again.
+func (j *Journal) look(ctx context.Context) {
+	if j.Trouble() != nil {
+		j.lookAgain(ctx)
+		return
+	}
+	err := j.writer.do(ctx, func(context.Context, *database) error { return nil }) // it looks at the files
+	if err != nil && !isOfDisk(err) && ctx.Err() == nil {
+		j.sink.Publish(bridge.Event{Time: j.now(), Stage: bridge.StageJournal, Kind: bridge.EventJournalFailed, Title: bridge.Say("The journal could not be read")}.Failed(j.explain(err)))
 	}
 }
 
@@ -283,20 +321,6 @@ func (j *Journal) loadNonces(ctx context.Context, db *database) error {
 	j.nonces = nonces{}
 	for _, nonce := range slices.Backward(newest) {
 		j.nonces.add(nonce, 0)
-	}
-	return err
-}
-
-// catchUp takes over what another process wrote.
-func (j *Journal) catchUp(ctx context.Context, db *database) error {
-	if err := j.loadOutbox(ctx, db); err != nil {
-		return err
-	}
-	resumed, err := db.getMeta(ctx, "resumed")
-	if err == nil && resumed != j.resumed {
-		j.resumed = resumed
-		j.outbox.distrust()
-		j.outbox.resume(true)
 	}
 	return err
 }

@@ -554,59 +554,6 @@ func TestWhatIsWrittenIsOnDisk(t *testing.T) {
 	}
 }
 
-func TestGuestEnqueuesAndResumes(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "journal.db")
-	j := open(t, path, Options{})
-	defer shut(t, j)
-	ctx, stop := context.WithCancel(t.Context())
-	watched := make(chan error, 1)
-	go func() { watched <- j.Watch(ctx) }()
-	defer func() { stop(); <-watched }()
-
-	_, err := j.Enqueue(t.Context(), []bridge.Reply{reply("a", "one")})
-	check(t, err)
-	check(t, j.Hold(t.Context(), due(t, j).ID, time.Time{}, errors.New("401")))
-
-	guest := open(t, path, Options{Guest: true})
-	defer shut(t, guest)
-	check(t, guest.Resume(t.Context()))
-	item := due(t, j)
-	if item.Reply.Text != "one" || item.Unclear != 0 {
-		t.Errorf("after a guest's Resume: %+v, want one, not unclear", item)
-	}
-	check(t, j.Sent(t.Context(), item.ID, ""))
-
-	ids, err := guest.Enqueue(t.Context(), []bridge.Reply{reply("b", "two")})
-	check(t, err)
-	item = due(t, j)
-	if item.ID != ids[0] || item.Reply.Text != "two" {
-		t.Errorf("after a guest's Enqueue: %+v", item)
-	}
-	check(t, j.Sent(t.Context(), item.ID, "17"))
-	r, err := guest.Reply(t.Context(), ids[0])
-	check(t, err)
-	if r.State != bridge.ReplySent || r.MessageID != "17" {
-		t.Errorf("the guest sees %+v, want sent", r)
-	}
-}
-
-func TestGuestComesBeforeTheWatch(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "journal.db")
-	j := open(t, path, Options{})
-	defer shut(t, j)
-	guest := open(t, path, Options{Guest: true})
-	defer shut(t, guest)
-	_, err := guest.Enqueue(t.Context(), []bridge.Reply{reply("a", "one")})
-	check(t, err)
-	ctx, stop := context.WithCancel(t.Context())
-	watched := make(chan error, 1)
-	go func() { watched <- j.Watch(ctx) }()
-	defer func() { stop(); <-watched }()
-	if item := due(t, j); item.Reply.Text != "one" {
-		t.Errorf("due: %+v", item)
-	}
-}
-
 func TestGuestNeedsAJournal(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
 	_, err := Open(t.Context(), path, Options{Guest: true})

@@ -286,14 +286,9 @@ func (j *Journal) postpone(ctx context.Context, id int64, at time.Time, unclear 
 
 // Resume implements bridge.Outbox.
 func (j *Journal) Resume(ctx context.Context) error {
-	resumed := j.now().Format(time.RFC3339Nano)
 	err := j.writer.do(ctx, func(ctx context.Context, db *database) error {
-		j.resumed = resumed
 		if _, _, err := db.exec(ctx, "UPDATE outbox SET failure = NULL WHERE state = 0 AND failure IS NOT NULL"); err != nil {
 			return err // the next attempt says whether it still holds
-		}
-		if err := db.setMeta(ctx, "resumed", resumed); err != nil {
-			return err
 		}
 		return db.setMeta(ctx, "hold", "")
 	})
@@ -340,9 +335,6 @@ func (j *Journal) dueAt(due int64) time.Time {
 }
 
 func (j *Journal) loadHold(ctx context.Context, db *database) (err error) {
-	if j.resumed, err = db.getMeta(ctx, "resumed"); err != nil {
-		return err
-	}
 	value, err := db.getMeta(ctx, "hold")
 	if err != nil || value == "" {
 		return err

@@ -311,12 +311,6 @@ func (w *writing) getMeta(ctx context.Context, key string) (value string, err er
 	return value, err
 }
 
-// dataVersion changes whenever another process has written.
-func (w *writing) dataVersion(ctx context.Context) (v int64, err error) {
-	err = w.row(ctx, "PRAGMA data_version", nil, &v)
-	return v, err
-}
-
 func isCorrupt(err error) bool {
 	return hasCode(err, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 }

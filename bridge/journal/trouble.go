@@ -39,6 +39,10 @@ func (j *Journal) noteFailure(cause error) {
 	j.trouble.Store(&err)
 	j.inbox.stop()
 	j.outbox.stop()
+	select {
+	case j.troubles <- struct{}{}:
+	default:
+	}
 	j.sink.Publish(bridge.Event{
 		Time: j.troubled, Stage: bridge.StageJournal, Kind: bridge.EventJournalFailed,
 		Title: bridge.Say("The journal cannot be written: messages are refused"),
