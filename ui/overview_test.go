@@ -161,3 +161,17 @@ func TestOverviewWithoutMessages(t *testing.T) {
 		t.Error("Practice does not lead there")
 	}
 }
+
+// What the tray's menu copies is on the overview, and it says so.
+func TestCopyAddress(t *testing.T) {
+	x := open(t, newFake())
+	x.Show(PageSettings)
+	x.CopyAddress()
+	x.idle()
+	if got := x.app.Clipboard().Content(); got != "https://bot.example.com/nextcloud-talk" {
+		t.Errorf("copied %q", got)
+	}
+	if x.current != PageOverview || !x.shell.notice.Visible() {
+		t.Errorf("page %v, notice %v", x.current, x.shell.notice.Visible())
+	}
+}

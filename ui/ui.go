@@ -172,6 +172,16 @@ func (u *UI) RunDoctor() {
 	}
 }
 
+// CopyAddress shows the overview and copies the address of the bot that stands
+// there.
+func (u *UI) CopyAddress() {
+	u.Show(PageOverview)
+	if u.snapshot.Address != "" {
+		u.kit.Copy(u.snapshot.Address)
+		u.tell(kit.OK, bridge.Say("The address is copied"))
+	}
+}
+
 // Back does what Escape does: it closes what is open on the page, or the
 // notice, or goes back to the page before.
 func (u *UI) Back() {

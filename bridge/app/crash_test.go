@@ -28,7 +28,7 @@ const asPerch = "PERCH_TEST_AS_PERCH"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asPerch) != "" {
-		os.Exit(cli.Process(nil))
+		os.Exit(cli.Process(cli.Faces{}))
 	}
 	if addr := os.Getenv(asBare); addr != "" {
 		os.Exit(serveBare(addr))

@@ -39,7 +39,7 @@ type Env struct {
 	Stdout io.Writer
 	Stderr io.Writer
 	Getenv func(string) string
-	Window Window // nil: this build has none
+	Faces  Faces // nothing: this build has none
 	// OnKill is given what a command wants done before the process ends without
 	// a clean stop. It may be nil.
 	OnKill func(kill func())
@@ -48,10 +48,10 @@ type Env struct {
 }
 
 // Process runs the command line of this process and returns its exit code;
-// window can be nil. The first Ctrl-C, SIGTERM or SIGHUP (the terminal is gone)
+// faces can have nothing. The first Ctrl-C, SIGTERM or SIGHUP (the terminal is gone)
 // asks the command to stop; the second ends the process, and what it has started,
 // at once.
-func Process(window Window) int {
+func Process(faces Faces) int {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	var kill atomic.Pointer[func()]
@@ -75,7 +75,7 @@ func Process(window Window) int {
 		Stdout: os.Stdout,
 		Stderr: os.Stderr,
 		Getenv: os.Getenv,
-		Window: window,
+		Faces:  faces,
 		OnKill: func(f func()) { kill.Store(&f) },
 	})
 }
@@ -189,7 +189,7 @@ when it did not understand. These environment variables count:
   NO_COLOR               any value turns colours off`,
 		Version: Version(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 && (hidden || env.Window != nil && env.hasDisplay()) {
+			if len(args) == 0 && (hidden || env.Faces.Tray != nil && env.hasDisplay()) {
 				return env.gui(cmd.Context(), hidden)
 			}
 			return helpOnly(cmd, args)
@@ -201,7 +201,7 @@ when it did not understand. These environment variables count:
 	root.AddGroup(&cobra.Group{ID: setUp, Title: "Set it up:"}, &cobra.Group{ID: use, Title: "Use it:"})
 	root.AddCommand(
 		newSetup(env), newConfig(env), newSecret(env), newOcc(env),
-		newGUI(env), newRun(env), newStatus(env), newPause(env), newResume(env),
+		newGUI(env), newWindow(env), newRun(env), newStatus(env), newPause(env), newResume(env),
 		newDemo(env), newSend(env), newRetry(env), newLog(env),
 		newDoctor(env), newChannel(env),
 		newVersion(env), newCompletion(env),

@@ -38,7 +38,7 @@ import (
 
 // The scripts run the real program: this binary, by the name of perch.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"perch": func() { os.Exit(cli.Process(nil)) }})
+	testscript.Main(m, map[string]func(){"perch": func() { os.Exit(cli.Process(cli.Faces{})) }})
 }
 
 // Every script has a home of its own and no keychain, unless it starts one.

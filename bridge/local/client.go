@@ -32,16 +32,16 @@ const (
 type Client struct {
 	path, version string
 	http          *http.Client
-	configFile    string
-	end           context.CancelFunc // nil: Dial has not found an engine yet
+	end           context.CancelFunc // nil: it does not follow an engine yet
 	ended         sync.WaitGroup
 
-	mu        sync.Mutex
-	snapshot  bridge.Snapshot
-	lost      bool
-	changed   chan struct{} // closed and replaced at every change
-	config    configDoc     // as it was last heard
-	addresses []string      // as they were last heard
+	mu         sync.Mutex
+	configFile string // empty: not heard yet
+	snapshot   bridge.Snapshot
+	lost       bool
+	changed    chan struct{} // closed and replaced at every change
+	config     configDoc     // as it was last heard
+	addresses  []string      // as they were last heard
 }
 
 // Dial asks the engine behind the socket at path, which must be of the same
@@ -49,11 +49,36 @@ type Client struct {
 // CodeConflict if it is of another version, of CodeDenied if it is another
 // user's, else of CodeUnavailable. Close must be called.
 func Dial(ctx context.Context, path, version string) (*Client, error) {
+	c := newClient(path, version)
+	if err := c.greet(ctx); err != nil {
+		return nil, err
+	}
+	c.start(ctx)
+	return c, nil
+}
+
+// Await is Dial for those who wait: while there is no engine that can be asked,
+// the client's snapshot says why.
+func Await(ctx context.Context, path, version string) *Client {
+	c := newClient(path, version)
+	if err := c.greet(ctx); err != nil {
+		c.become(lostSnapshot(err), true)
+	}
+	c.start(ctx)
+	return c
+}
+
+func newClient(path, version string) *Client {
 	c := &Client{path: path, version: version, changed: make(chan struct{})}
 	c.http = &http.Client{Transport: &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, path) },
 		DisableKeepAlives: true, // a connection costs nothing, and none outlives its engine
 	}}
+	return c
+}
+
+// greet asks the engine how it is, and where its settings are.
+func (c *Client) greet(ctx context.Context) error {
 	asked, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	hello, err := call[helloDoc](asked, c, http.MethodGet, "", nil)
@@ -61,13 +86,20 @@ func Dial(ctx context.Context, path, version string) (*Client, error) {
 		err = silent(err)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c.configFile, c.snapshot = hello.ConfigFile, hello.Snapshot
+	c.mu.Lock()
+	c.configFile = hello.ConfigFile
+	c.mu.Unlock()
+	c.become(hello.Snapshot, false)
+	return nil
+}
+
+// start follows the engine until Close.
+func (c *Client) start(ctx context.Context) {
 	following, end := context.WithCancel(context.WithoutCancel(ctx))
 	c.end = end
 	c.ended.Go(func() { c.follow(following) })
-	return c, nil
 }
 
 // Close ends the client. The engine goes on.
@@ -81,10 +113,16 @@ func (c *Client) Close() error {
 func (c *Client) follow(ctx context.Context) {
 	wait := firstTry
 	for ctx.Err() == nil {
-		err := each(ctx, c, http.MethodGet, "/snapshot?follow", nil, func(s bridge.Snapshot) {
-			wait = firstTry
-			c.become(s, false)
-		})
+		var err error
+		if c.ConfigFile() == "" {
+			err = c.greet(ctx)
+		}
+		if err == nil {
+			err = each(ctx, c, http.MethodGet, "/snapshot?follow", nil, func(s bridge.Snapshot) {
+				wait = firstTry
+				c.become(s, false)
+			})
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -322,8 +360,12 @@ func (c *Client) Save(ctx context.Context, settings config.Config) error {
 	return c.do(ctx, http.MethodPut, "/config", settings)
 }
 
-// ConfigFile implements ui.Backend.
-func (c *Client) ConfigFile() string { return c.configFile }
+// ConfigFile implements ui.Backend. It is empty before there is an engine.
+func (c *Client) ConfigFile() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.configFile
+}
 
 func secretPath(name string) string { return "/secrets/" + url.PathEscape(name) }
 

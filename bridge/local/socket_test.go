@@ -244,6 +244,34 @@ func TestClientWaitsForTheEngine(t *testing.T) {
 	}
 }
 
+// A client that came before its engine says what it waits for, and then asks it.
+func TestAwait(t *testing.T) {
+	w := newWorld(t)
+	client := local.Await(t.Context(), w.home.SocketFile(), version)
+	defer client.Close()
+	w.face = client
+	if s, _ := client.Snapshot(); s.State != bridge.StateFailed || s.Detail.IsZero() || s.Fix.IsZero() {
+		t.Errorf("it says %+v", s)
+	}
+	stop := w.serve()
+	w.until("the engine is there", in(bridge.StateNew))
+	if got := client.ConfigFile(); got != w.home.ConfigFile() {
+		t.Errorf("the settings are in %q", got)
+	}
+	check(t, client.Save(t.Context(), w.cfg))
+	w.until("it runs", in(bridge.StateRunning))
+	stop()
+
+	other, err := local.Serve(t.Context(), w.home, local.Options{Engine: w.bot, Version: "2.0.0"})
+	check(t, err)
+	defer other.Close()
+	newer := local.Await(t.Context(), w.home.SocketFile(), version)
+	defer newer.Close()
+	if s, _ := newer.Snapshot(); !strings.Contains(s.Detail.String(), "2.0.0") || s.Fix.IsZero() {
+		t.Errorf("of another version it says %+v", s)
+	}
+}
+
 // busy is an engine whose state changes without end.
 type busy struct {
 	local.Engine

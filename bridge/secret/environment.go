@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 
 	"perch/bridge"
@@ -155,4 +157,20 @@ func (o origin) change(name string) bridge.Text {
 	default:
 		return bridge.Say("change %s where Perch is started, and start it again", variables(name)[0])
 	}
+}
+
+// Without returns what os.Environ did without the variables that have secrets,
+// for programs that need none.
+func Without(environ []string) []string {
+	return slices.DeleteFunc(slices.Clone(environ), func(variable string) bool {
+		name, _, _ := strings.Cut(variable, "=")
+		if runtime.GOOS == "windows" {
+			name = strings.ToUpper(name)
+		}
+		if slices.Contains(variables(bridge.WebhookSecret), name) {
+			return true
+		}
+		key, ours := strings.CutPrefix(name, "PERCH_")
+		return ours && Known(strings.ToLower(key))
+	})
 }

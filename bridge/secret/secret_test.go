@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -558,5 +559,15 @@ func TestSecretKnowsHowItIsSet(t *testing.T) {
 		if how := s.HowTo(bridge.WebhookSecret).String(); !strings.Contains(how, want) {
 			t.Errorf("%s: %s", want, how)
 		}
+	}
+}
+
+func TestWithout(t *testing.T) {
+	kept := []string{"PATH=/bin", "PERCH_HOME=/home/alice/perch", "PERCH_WEBHOOK_SECRET_FILE=/run/secret", "EMPTY", "PERCH_=x"}
+	got := Without(append([]string{
+		"PERCH_WEBHOOK_SECRET=a", "PERCH_APP_TOKEN=b", "ZEROCLAW_NEXTCLOUD_TALK_WEBHOOK_SECRET=c", "PERCH_NOTIFY_TOKEN=d",
+	}, kept...))
+	if !slices.Equal(got, kept) {
+		t.Errorf("%q", got)
 	}
 }

@@ -39,7 +39,6 @@ type choice struct {
 // ask asks the user something in the window, one thing at a time. The last of
 // the choices is the one that Enter takes; Escape takes none.
 func (p *program) ask(title, text bridge.Text, choices ...choice) {
-	p.show()
 	if p.asking {
 		return
 	}
@@ -87,13 +86,13 @@ func (p *program) askClose() {
 		bridge.Say("Keep Perch running?"),
 		bridge.Say("There is no panel here that could show its icon. Perch can keep running with its window minimised, or quit: then nobody answers your messages."),
 		choice{bridge.Say("Cancel"), func() {}},
-		choice{bridge.Say("Quit"), p.quit},
+		choice{bridge.Say("Quit"), p.quitAll},
 		choice{bridge.Say("Keep running"), p.minimize},
 	)
 }
 
-// tell tells the user about an error, and what to do about it.
-func (p *program) tell(err error) {
+// report tells the user about an error, and what to do about it.
+func (p *program) report(err error) {
 	text := bridge.TextOf(err)
 	if hint := bridge.HintOf(err); !hint.IsZero() {
 		text = bridge.Say("%s\n\n%s", p.say(text), p.say(hint))

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"fyne.io/fyne/v2"
 	"fyne.io/fyne/v2/app"
@@ -19,49 +18,41 @@ import (
 	"perch/bridge/config"
 	"perch/ui"
 	"perch/ui/kit"
+	"perch/ui/session"
 )
 
 // Backend is what the window asks.
 type Backend = ui.Backend
 
-// Run shows the window and the tray icon until the user quits or ctx is done.
-// It must be called on the main goroutine, once. The window is gone when it
-// returns, and nothing uses the backend any more. The error is a *bridge.Error.
+// Run shows the window until the user closes it or ctx is done. It must be
+// called on the main goroutine, once. The window is gone when it returns, and
+// nothing uses the backend any more. The error is a *bridge.Error.
 func Run(ctx context.Context, o Options) error {
-	if !HasDisplay(os.Getenv) {
+	if !session.HasDisplay(os.Getenv) {
 		return noDisplay(nil)
+	}
+	if _, err := session.UseBus(); err != nil {
+		o.Log.WarnContext(ctx, "the session bus cannot be set", "error", err)
 	}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	p := &program{o: o, ctx: ctx, end: end, host: openHost(ctx, o.Log), remembered: remember(o.DataDir)}
-	defer p.host.close()
+	p := &program{o: o, ctx: ctx, end: end, remembered: remember(o.DataDir)}
 	if err := tryDisplay(); err != nil {
 		return noDisplay(err)
 	}
 	icon := fyne.NewStaticResource("perch.png", assets.Logo())
-	app.SetMetadata(fyne.AppMetadata{ID: ID, Name: "Perch", Version: o.Version, Icon: icon})
-	p.app = app.NewWithID(ID)
+	app.SetMetadata(fyne.AppMetadata{ID: session.ID, Name: "Perch", Version: o.Version, Icon: icon})
+	p.app = app.NewWithID(session.ID)
 	p.app.SetIcon(icon)
 	p.app.Settings().SetTheme(kit.NewTheme())
-	p.window = p.app.NewWindow("Perch")
+	p.window = p.app.NewWindow(o.title())
 	p.window.SetMaster()
 	p.window.SetPadded(false)
 	p.content = ui.New(o.Backend, ui.Options{App: p.app, Window: p.window, Translate: o.Translate}) //nolint:contextcheck // its Run is given the context
 	p.window.SetContent(p.content.Content())
 	p.window.Resize(fyne.NewSize(p.remembered.Width, p.remembered.Height))
 	p.window.SetCloseIntercept(p.closed)
-
-	first, _ := o.Backend.Snapshot()
-	p.prepareTray()
-	p.showFace(p.faceOf(first))
-	p.tray = p.host.hasTray(ctx)
-	p.hidden = true
-	p.content.SetVisible(false)
-	if o.Hidden {
-		p.awaitTray()
-	} else {
-		p.show()
-	}
+	p.show()
 	p.app.Lifecycle().SetOnStarted(p.start)
 	// What Fyne does at its end, to save preferences that there are none of here,
 	// can come between the end of its loop and of its queue, and is waited for
@@ -109,52 +100,71 @@ type program struct {
 	ctx     context.Context //nolint:containedctx // of the tasks; ends when the user quits
 	end     context.CancelFunc
 	tasks   sync.WaitGroup
-	host    *host
 	app     fyne.App
 	window  fyne.Window
 	content *ui.UI
 
-	face       face
-	tray       bool // somebody shows the icon
-	hidden     bool // the window
 	asking     bool // the user is asked something
 	remembered memory
 }
 
-// trayPatience is how long the window stays hidden without a tray icon to open
-// it by: a panel that starts with the session or again needs a moment.
-const trayPatience = 10 * time.Second
-
 // start starts what goes on beside the window.
 func (p *program) start() {
-	p.tasks.Go(p.host.awaitIcon)
+	p.heed(p.o.Show)
 	p.tasks.Go(func() { p.content.Run(p.ctx) })
-	shown := p.face
-	p.tasks.Go(func() { p.follow(shown) })
-	p.tasks.Go(func() {
-		p.host.watchTray(p.ctx, func(there bool) {
-			p.do(func() {
-				p.o.Log.DebugContext(p.ctx, "tray", "shown", there)
-				p.tray = there
-				p.awaitTray()
-			})
-		})
-	})
-	p.tasks.Go(func() {
-		for {
-			select {
-			case <-p.ctx.Done():
-				return
-			case <-p.o.Raise:
-				p.do(p.show)
-			}
-		}
-	})
+	p.tasks.Go(func() { p.tell(session.Opened) })
+	p.tasks.Go(p.attend)
 	go func() { // ends with the application
 		<-p.ctx.Done()
 		p.tasks.Wait()
 		fyne.Do(p.app.Driver().Quit)
 	}()
+}
+
+// attend does what other processes ask for, until the end.
+func (p *program) attend() {
+	for {
+		select {
+		case <-p.ctx.Done():
+			return
+		case call := <-p.o.Calls:
+			p.do(func() {
+				p.heed(call.Word)
+				call.Answer(session.Yes)
+			})
+		}
+	}
+}
+
+// heed does what a word asks for.
+func (p *program) heed(word string) {
+	if word == session.Quit {
+		p.quit()
+		return
+	}
+	p.show()
+	switch word {
+	case session.Doctor:
+		p.content.RunDoctor()
+	case session.Settings:
+		p.content.Show(ui.PageSettings)
+	case session.Pause:
+		p.askPause()
+	case session.Copy:
+		p.content.CopyAddress()
+	}
+}
+
+// tell asks the tray of this home for something; there may be none.
+func (p *program) tell(word string) (answer string) {
+	if p.o.Elsewhere {
+		return ""
+	}
+	answer, err := session.Tell(p.ctx, p.o.DataDir, session.Tray, word)
+	if err != nil {
+		p.o.Log.DebugContext(p.ctx, "the tray does not answer", "error", err)
+	}
+	return answer
 }
 
 // do calls f on Fyne's goroutine, soon, unless the program ends. The driver
@@ -176,68 +186,12 @@ func (p *program) background(f func()) {
 
 func (p *program) say(t bridge.Text) string { return t.In(p.o.Translate) }
 
-// follow keeps the tray as the bot is, and notifies. It is given what the tray
-// shows.
-func (p *program) follow(shown face) {
-	var n notices
-	again := time.NewTimer(0)
-	defer again.Stop()
-	for {
-		s, changed := p.o.Backend.Snapshot()
-		if f := p.faceOf(s); f != shown {
-			shown = f
-			p.do(func() { p.showFace(f) })
-		}
-		now := time.Now()
-		n.see(s, now)
-		told, ok, wait := n.due(now)
-		if ok {
-			p.host.notify(p.ctx, p.app, p.say(told.title), p.say(told.body))
-		}
-		again.Stop()
-		if wait > 0 {
-			again.Reset(wait)
-		}
-		select {
-		case <-p.ctx.Done():
-			return
-		case <-changed:
-		case <-again.C:
-		}
-		// A bot that is busy changes all the time.
-		pause := time.NewTimer(250 * time.Millisecond)
-		select {
-		case <-p.ctx.Done():
-		case <-pause.C:
-		}
-		pause.Stop()
-	}
-}
-
 // show brings the window before the user's eyes.
 func (p *program) show() {
-	p.hidden = false
 	p.window.Show()
 	p.ofWindow((*glfw.Window).Restore)
 	p.window.RequestFocus()
 	p.content.SetVisible(true)
-}
-
-// hide takes the window away; the tray icon has it again.
-func (p *program) hide() {
-	p.hidden = true
-	p.keepSize()
-	p.window.Hide()
-	p.content.SetVisible(false)
-	if p.remembered.Told {
-		return
-	}
-	p.remembered.Told = true
-	p.remembered.keep()
-	p.background(func() {
-		p.host.notify(p.ctx, p.app, p.say(bridge.Say("Perch keeps running")),
-			p.say(bridge.Say("Use its icon in the panel to open it again or to quit.")))
-	})
 }
 
 // minimize leaves the window to the task bar.
@@ -250,37 +204,27 @@ func (p *program) ofWindow(f func(*glfw.Window)) {
 	}
 }
 
-// closed is called when the user closes the window.
+// closed is called when the user closes the window. What then becomes of Perch is
+// for the tray to say.
 func (p *program) closed() {
-	c, _, _ := p.o.Backend.Config()
-	switch {
-	case c.Window.OnClose == config.CloseQuits:
-		p.quit()
-	case p.tray:
-		p.hide()
-	default:
-		p.askClose()
-	}
+	p.background(func() {
+		c, _, _ := p.o.Backend.Config()
+		switch {
+		case c.Window.OnClose == config.CloseQuits:
+			p.do(p.quitAll)
+		case p.tell(session.Closing) == session.Ask:
+			p.do(p.askClose)
+		default:
+			p.do(p.quit)
+		}
+	})
 }
 
-// awaitTray shows a hidden window if there is no tray icon to open it by for
-// too long.
-func (p *program) awaitTray() {
-	if !p.hidden || p.tray {
-		return
-	}
+// quitAll ends the tray, too, and the bot with it.
+func (p *program) quitAll() {
 	p.background(func() {
-		timer := time.NewTimer(trayPatience)
-		defer timer.Stop()
-		select {
-		case <-p.ctx.Done():
-		case <-timer.C:
-			p.do(func() {
-				if p.hidden && !p.tray {
-					p.show()
-				}
-			})
-		}
+		p.tell(session.Quit)
+		p.do(p.quit)
 	})
 }
 
@@ -294,7 +238,7 @@ func (p *program) quit() {
 func (p *program) try(what func(context.Context) error) {
 	p.background(func() {
 		if err := what(p.ctx); err != nil && p.ctx.Err() == nil {
-			p.do(func() { p.tell(err) })
+			p.do(func() { p.report(err) })
 		}
 	})
 }
@@ -303,7 +247,6 @@ func (p *program) try(what func(context.Context) error) {
 type memory struct {
 	Width  float32 `json:"width"`
 	Height float32 `json:"height"`
-	Told   bool    `json:"told"` // that closing the window does not quit
 
 	file string
 }

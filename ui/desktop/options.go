@@ -1,16 +1,13 @@
-// Package desktop is Perch as a program of the desktop: the application, its
-// window and tray icon, notifications, the start with the session, and that
-// there is one window only. With the build tag headless it has none of the
-// window, and needs no C compiler.
+// Package desktop is the window of Perch, a program of its own: a Fyne application
+// that shows one bot. With the build tag headless it is not there, and needs no
+// C compiler.
 package desktop
 
 import (
 	"log/slog"
-	"runtime"
-)
 
-// ID is what the desktop knows the application by.
-const ID = "app.perch.Perch"
+	"perch/ui/session"
+)
 
 // Options are what Run needs.
 type Options struct {
@@ -18,17 +15,17 @@ type Options struct {
 	Translate func(string) string // from English; nil: English
 	Log       *slog.Logger
 	Version   string
-	DataDir   string          // where the window's size is remembered
-	Hidden    bool            // start in the tray; without one the window opens
-	Raise     <-chan struct{} // of Claim: shows the window
+	DataDir   string              // of the home; where the window's size is remembered
+	Elsewhere bool                // the bot is not that of the home
+	Socket    string              // of that bot, for the title
+	Show      string              // what to show first, as a word of package session
+	Calls     <-chan session.Call // of the claim to be the window; may be nil
 }
 
-// HasDisplay says if there is a screen to open a window on.
-func HasDisplay(getenv func(string) string) bool {
-	switch runtime.GOOS {
-	case "windows", "darwin":
-		return true
-	default:
-		return getenv("DISPLAY") != "" || getenv("WAYLAND_DISPLAY") != ""
+// title returns what stands at the top of the window.
+func (o Options) title() string {
+	if o.Elsewhere {
+		return "Perch — " + o.Socket
 	}
+	return "Perch"
 }

@@ -1,26 +1,28 @@
 //go:build !headless
 
-package desktop
+package tray
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"strconv"
+	"sync"
 	"time"
 
-	"fyne.io/fyne/v2"
 	"github.com/godbus/dbus/v5"
+
+	"perch/ui/session"
 )
 
 // host is the desktop around the window, asked over a connection to the session
 // bus of its own: the one that the tray icon and the keychain share loses the
 // tray's signals once the keychain asked for a password.
 type host struct {
-	conn     *dbus.Conn // nil: there is no session bus
-	log      *slog.Logger
+	conn *dbus.Conn // nil: there is no session bus
+	log  *slog.Logger
+
+	mu       sync.Mutex
 	replaces uint32 // the notification that the next one takes the place of
 }
 
@@ -28,16 +30,14 @@ const (
 	watcher     = "org.kde.StatusNotifierWatcher" // what tray icons announce themselves to
 	watcherPath = "/StatusNotifierWatcher"
 	busTimeout  = 5 * time.Second
-	noBus       = "unix:path=/nonexistent"
 )
 
 // openHost connects to the desktop until close. It is to be called before
-// anything else uses the session bus: where there is none, it sees to it that
-// nobody starts one that nobody else would use.
+// anything else uses the session bus.
 func openHost(ctx context.Context, log *slog.Logger) *host {
 	h := &host{log: log}
-	address := sessionBus(os.Getenv)
-	if err := os.Setenv("DBUS_SESSION_BUS_ADDRESS", address); err != nil {
+	address, err := session.UseBus()
+	if err != nil {
 		log.WarnContext(ctx, "the session bus cannot be set", "error", err)
 	}
 	conn, err := dbus.Connect(address)
@@ -55,19 +55,12 @@ func (h *host) close() {
 	}
 }
 
-// sessionBus returns the address of the user's session bus, or one at which
-// nobody answers.
-func sessionBus(getenv func(string) string) string {
-	if address := getenv("DBUS_SESSION_BUS_ADDRESS"); address != "" && address != "autolaunch:" {
-		return address
+// gone returns what is closed when a session bus that was there is gone.
+func (h *host) gone() <-chan struct{} {
+	if h.conn == nil {
+		return nil
 	}
-	for _, dir := range []string{getenv("XDG_RUNTIME_DIR"), filepath.Join("/run/user", strconv.Itoa(os.Getuid()))} {
-		socket := filepath.Join(dir, "bus")
-		if info, err := os.Stat(socket); filepath.IsAbs(socket) && err == nil && info.Mode()&os.ModeSocket != 0 {
-			return "unix:path=" + dbus.EscapeBusAddressValue(socket)
-		}
-	}
-	return noBus
+	return h.conn.Context().Done()
 }
 
 // hasTray says if somebody shows tray icons now.
@@ -127,7 +120,6 @@ func (h *host) watchTray(ctx context.Context, changed func(there bool)) {
 			return
 		case _, ok := <-signals:
 			if !ok { // the bus is gone
-				changed(false)
 				return
 			}
 		}
@@ -152,11 +144,11 @@ func (h *host) icon(ctx context.Context) (owner string, err error) {
 
 // awaitIcon waits until the driver, which runs, has made the icon and its menu.
 // One that is ended before panics.
-func (h *host) awaitIcon() {
+func (h *host) awaitIcon(ctx context.Context) {
 	if h.conn == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), busTimeout)
+	ctx, cancel := context.WithTimeout(ctx, busTimeout)
 	defer cancel()
 	if icon, err := h.icon(ctx); err == nil { // it answers when it is done
 		_ = h.conn.Object(icon, "/StatusNotifierItem/menu").
@@ -179,16 +171,18 @@ func (h *host) register(ctx context.Context, to string) error {
 }
 
 // notify shows a notification in place of the one before.
-func (h *host) notify(ctx context.Context, _ fyne.App, title, body string) {
+func (h *host) notify(ctx context.Context, title, body string) {
 	if h.conn == nil {
 		return
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, busTimeout)
 	defer cancel()
-	hints := map[string]dbus.Variant{"desktop-entry": dbus.MakeVariant(ID)}
+	hints := map[string]dbus.Variant{"desktop-entry": dbus.MakeVariant(session.ID)}
 	err := h.conn.Object("org.freedesktop.Notifications", "/org/freedesktop/Notifications").
 		CallWithContext(ctx, "org.freedesktop.Notifications.Notify", 0,
-			"Perch", h.replaces, ID, title, body, []string{}, hints, int32(-1)).
+			"Perch", h.replaces, session.ID, title, body, []string{}, hints, int32(-1)).
 		Store(&h.replaces)
 	if err != nil {
 		h.log.InfoContext(ctx, "the notification was not shown", "error", err)
