@@ -50,6 +50,7 @@ check: deps modules ## Check format, vet, lint, licences, and that every platfor
 	@echo "Building the pinned linter, if it is not there yet"
 	@$(LINT) fmt --diff
 	@go vet ./...
+	@go vet -tags headless,notunnel . ./bridge/... ./tunnel
 	@$(LINT) run
 	@echo "Checking the types for $(PLATFORMS)"
 	@go run ./assets/packaging platforms $(PLATFORMS)

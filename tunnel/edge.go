@@ -1,3 +1,5 @@
+//go:build !notunnel
+
 package tunnel
 
 import (
@@ -6,73 +8,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/url"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/cloudflare/cloudflared/connection"
 	"github.com/cloudflare/cloudflared/tlsconfig"
 	"github.com/quic-go/quic-go"
 )
-
-// Protocols of the connections to the edge.
-const (
-	Auto  = "auto" // QUIC if it gets through, else HTTP/2
-	QUIC  = "quic"
-	HTTP2 = "http2"
-)
-
-// Edge says where the other end of the tunnel is. Its zero value is Cloudflare;
-// another one is for rehearsals and tests.
-type Edge struct {
-	Addrs    []string       // host:port, TCP and UDP
-	RootCAs  *x509.CertPool // that sign the edge, its API and its public side
-	QuickAPI string         // base URL: quick tunnels are requested with POST <QuickAPI>/tunnel
-}
-
-// EdgeFromEnvironment reads the Edge from PERCH_TUNNEL_EDGE (host:port, separated
-// by commas), PERCH_TUNNEL_CA (a PEM file) and PERCH_TUNNEL_QUICK_API (a base URL).
-// Where none is set it is Cloudflare. Its error is of the kind ErrBadOptions.
-func EdgeFromEnvironment(getenv func(string) string) (Edge, error) {
-	var e Edge
-	bad := func(format string, args ...any) (Edge, error) { //nolint:unparam // It is for return.
-		return Edge{}, &Error{Kind: ErrBadOptions, Reason: fmt.Sprintf(format, args...)}
-	}
-	for addr := range strings.SplitSeq(getenv("PERCH_TUNNEL_EDGE"), ",") {
-		if addr = strings.TrimSpace(addr); addr == "" {
-			continue
-		}
-		if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" {
-			return bad("PERCH_TUNNEL_EDGE: %q is not host:port", addr)
-		}
-		e.Addrs = append(e.Addrs, addr)
-	}
-	if file := getenv("PERCH_TUNNEL_CA"); file != "" {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return bad("PERCH_TUNNEL_CA: %s", err)
-		}
-		if e.RootCAs = x509.NewCertPool(); !e.RootCAs.AppendCertsFromPEM(pem) {
-			return bad("PERCH_TUNNEL_CA: no certificate in %s", file)
-		}
-	}
-	if base := strings.TrimRight(getenv("PERCH_TUNNEL_QUICK_API"), "/"); base != "" {
-		u, err := url.Parse(base)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return bad("PERCH_TUNNEL_QUICK_API: not an http:// or https:// URL")
-		}
-		e.QuickAPI = base
-	}
-	return e, nil
-}
-
-// Overridden reports whether anything but Cloudflare is used.
-func (e Edge) Overridden() bool {
-	return len(e.Addrs) > 0 || e.RootCAs != nil || e.QuickAPI != ""
-}
 
 // Reach shakes hands with the edge over QUIC (UDP) or HTTP2 (TCP) and returns the
 // address that answered. Its error is of the kind ErrEdgeUnreachable.

@@ -14,6 +14,7 @@ var (
 	ErrRateLimited     = errors.New("too many quick tunnels were requested from this network")
 	ErrQuickTunnel     = errors.New("no quick tunnel was issued")
 	ErrStore           = errors.New("the quick tunnel's credentials cannot be read")
+	ErrNotBuilt        = errors.New("this build of Perch has no tunnel in it")
 	ErrEdgeUnreachable = errors.New("the edge of Cloudflare cannot be reached")
 )
 

@@ -1,3 +1,5 @@
+//go:build !notunnel
+
 package tunnel
 
 // Timing is for tests to change before Run.

@@ -1,3 +1,5 @@
+//go:build !notunnel
+
 package tunnel
 
 import (
@@ -15,15 +17,6 @@ import (
 	"github.com/cloudflare/cloudflared/connection"
 	"github.com/google/uuid"
 )
-
-// Store keeps a quick tunnel's credentials from one start to the next, so that its
-// address stays. What it keeps is a secret.
-type Store interface {
-	// Load returns what was saved last; empty: nothing was.
-	Load(ctx context.Context) (string, error)
-	// Save replaces it; empty: it is of no more use.
-	Save(ctx context.Context, credentials string) error
-}
 
 // quickTunnel is what a quick tunnel consists of, as the API returns it and as the
 // Store keeps it.

@@ -1,8 +1,5 @@
-// Package tunnel gives a program on a home machine a public HTTPS address: it
-// embeds cloudflared, so nothing is downloaded and no second program runs.
-//
-// Linking cloudflared puts /debug/pprof and its like on http.DefaultServeMux:
-// never serve that one.
+//go:build !notunnel
+
 package tunnel
 
 import (
@@ -10,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"net/http"
 	"net/url"
 	"reflect"
 	"slices"
@@ -21,58 +17,6 @@ import (
 	"github.com/cloudflare/cloudflared/connection"
 	"github.com/cloudflare/cloudflared/edgediscovery/allregions"
 )
-
-// Mode says which kind of tunnel is opened.
-type Mode string
-
-// The values of Mode.
-const (
-	Quick Mode = "quick" // without an account; another address now and then
-	Named Mode = "named" // of an account, with a host name of its own
-)
-
-// Options say what a tunnel is.
-type Options struct {
-	Mode     Mode
-	Token    Token       // Named: the permission to serve the tunnel
-	Hostname string      // Named: its public host name
-	Store    Store       // Quick: keeps the credentials; nil: each start has another address
-	Protocol string      // Auto, QUIC or HTTP2; empty: Auto
-	Origin   string      // where requests go: "http://127.0.0.1:8460"
-	Paths    []string    // the only ones that are reachable, to the letter: "/healthz"
-	Header   http.Header // what each request to the origin has besides its own
-	Edge     Edge        // zero: Cloudflare
-	Log      *slog.Logger
-
-	// Changed, unless nil, is called with each new State, one after the other. It
-	// holds up the tunnel, so it must not block.
-	Changed func(State)
-}
-
-// Phase is how a tunnel is, in one word.
-type Phase string
-
-// The values of Phase.
-const (
-	Off          Phase = "off"
-	Requesting   Phase = "requesting"   // a quick tunnel
-	Connecting   Phase = "connecting"   // for the first time
-	Online       Phase = "online"       // the address can be reached
-	Reconnecting Phase = "reconnecting" // it was online
-	Failed       Phase = "failed"       // Err says why; it tries on nevertheless
-)
-
-// State is how a tunnel is.
-type State struct {
-	Phase       Phase
-	Address     string    // public URL without a path; empty: not known yet
-	Connections int       // to the edge
-	Location    string    // of the edge: "fra08"
-	Protocol    string    // QUIC or HTTP2: in use, or tried now
-	Err         error     // an *Error; nil unless the phase is Failed
-	Reason      string    // the last thing that went wrong since it was online; technical, maybe empty
-	RetryAt     time.Time // when it tries again; zero: it is not waiting
-}
 
 // timing has every duration that a test wants shorter.
 type timing struct {

@@ -247,6 +247,8 @@ func ExplainTunnel(err error, token bridge.Secret) (what, hint bridge.Text) {
 	online := bridge.Say("Is this machine online? A firewall must let it out to port 7844 (UDP and TCP). See: perch doctor --only tunnel-edge")
 	local := bridge.Say("Wait a while, or use a named tunnel, or let Nextcloud reach this computer on the local network.")
 	switch {
+	case errors.Is(err, tunnel.ErrNotBuilt):
+		return bridge.Say("This build of Perch has no tunnel in it."), bridge.Say("Take the other build, or set mode = \"off\" in the table [tunnel] of config.toml and let your own proxy or tunnel reach Perch.")
 	case errors.Is(err, tunnel.ErrBadToken):
 		return bridge.Say("This is not a token of a Cloudflare tunnel."), again
 	case errors.Is(err, tunnel.ErrUnauthorized):

@@ -3,6 +3,7 @@ package checks
 import (
 	"cmp"
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -29,20 +30,26 @@ func (s *session) tunnelEdge(ctx context.Context) bridge.Result {
 	ctx, cancel := context.WithTimeout(ctx, edgePatience)
 	defer cancel()
 	reached := map[string]string{}
-	type answer struct{ protocol, addr string }
+	type answer struct {
+		protocol, addr string
+		err            error
+	}
 	answers := make(chan answer, 2)
 	for _, protocol := range []string{tunnel.QUIC, tunnel.HTTP2} {
 		go func() {
 			addr, err := edge.Reach(ctx, protocol)
-			if err != nil {
-				addr = ""
-			}
-			answers <- answer{protocol, addr}
+			answers <- answer{protocol, addr, err}
 		}()
 	}
 	for range 2 {
 		a := <-answers
-		reached[a.protocol] = a.addr
+		if errors.Is(a.err, tunnel.ErrNotBuilt) {
+			what, hint := app.ExplainTunnel(a.err, bridge.Secret{})
+			return bridge.Failed(what, bridge.Say("Webhooks come in through a connection that this machine opens to Cloudflare, on port 7844."), hint)
+		}
+		if a.err == nil {
+			reached[a.protocol] = a.addr
+		}
 	}
 	udp, tcp := reached[tunnel.QUIC], reached[tunnel.HTTP2]
 	why := bridge.Say("Webhooks come in through a connection that this machine opens to Cloudflare, on port 7844.")
