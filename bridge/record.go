@@ -1,6 +1,9 @@
 package bridge
 
-import "time"
+import (
+	"log/slog"
+	"time"
+)
 
 // MessageState is what became of a message.
 type MessageState string
@@ -89,6 +92,13 @@ func (r Record) Answered() time.Time {
 		}
 	}
 	return time.Time{}
+}
+
+// LogFilter chooses entries of the log.
+type LogFilter struct {
+	Room  string     // only those of the conversation with this token or name; empty: all
+	Level slog.Level // only those that are at least as grave now
+	Limit int        // only the newest so many
 }
 
 // Entry is a line of the log: a message with what became of it, a reply that

@@ -40,11 +40,10 @@ type Backend interface {
 
 // Log is the journal as a person reads it.
 type Log interface {
-	// WatchLog calls show with the newest entries, limit at most, oldest first,
-	// then with those that are new or have changed, until ctx is done; at most
-	// ten times a second, from one goroutine. The error says why the journal
-	// cannot be read.
-	WatchLog(ctx context.Context, limit int, show func(entries []bridge.Entry)) error
+	// WatchLog calls show with the entries of the filter, oldest first, then with
+	// those that are new or have changed, until ctx is done; at most ten times a
+	// second, from one goroutine. The error says why the journal cannot be read.
+	WatchLog(ctx context.Context, f bridge.LogFilter, show func(entries []bridge.Entry)) error
 	// ClearLog empties the log. Messages that wait and their replies stay.
 	ClearLog(ctx context.Context) error
 }

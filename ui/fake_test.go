@@ -230,11 +230,11 @@ func (b *fakeBackend) ClearLog(context.Context) error {
 }
 
 // WatchLog shows what there is, then what publish is given, if the bot is live.
-func (b *fakeBackend) WatchLog(ctx context.Context, limit int, show func(entries []bridge.Entry)) error {
+func (b *fakeBackend) WatchLog(ctx context.Context, f bridge.LogFilter, show func(entries []bridge.Entry)) error {
 	c := make(chan []bridge.Entry)
 	b.mu.Lock()
 	entries := slices.Clone(b.log.entries)
-	entries = entries[max(0, len(entries)-limit):]
+	entries = entries[max(0, len(entries)-f.Limit):]
 	err, live := b.errs["WatchLog"], b.live
 	if live && err == nil {
 		b.watchers = append(b.watchers, c)

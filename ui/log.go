@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -127,7 +128,7 @@ func (p *logPage) begin() {
 // returns what to do then.
 func (p *logPage) watch(ctx context.Context) (then func()) {
 	begun := false
-	err := p.u.backend.WatchLog(ctx, logRows, func(entries []bridge.Entry) {
+	err := p.u.backend.WatchLog(ctx, bridge.LogFilter{Level: slog.LevelDebug, Limit: logRows}, func(entries []bridge.Entry) {
 		p.book.add(entries, p.u.now())
 		if !begun && ctx.Err() == nil {
 			begun = true

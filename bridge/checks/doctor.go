@@ -152,6 +152,24 @@ type session struct {
 	arrived chan struct{} // has one when our own listener got a signed webhook
 }
 
+// Examine runs the checks that r asks for and calls row with each as it is done:
+// as it is but for secrets, and as it is to be shown to others. The report has
+// the latter. The error is of CodeInvalid if r names a check that there is not.
+func Examine(ctx context.Context, o Options, r doctor.Request, row func(whole, shown doctor.Row)) (doctor.Report, error) {
+	private := &doctor.Private{}
+	o.Private, o.Room = private, r.Room
+	if r.Wait {
+		o.Wait = WaitTime
+	}
+	all, end := New(o)
+	defer end()
+	return doctor.Run(ctx, all, doctor.Options{Only: r.Only, Again: o.again()}, func(found doctor.Row) doctor.Row {
+		shown := private.Redact(found, false)
+		row(private.Redact(found, true), shown)
+		return shown
+	})
+}
+
 // First returns the checks to run before all others: in a home without a
 // configuration, those of the two things to do; else none.
 func (o Options) First() []string {
@@ -161,8 +179,8 @@ func (o Options) First() []string {
 	return nil
 }
 
-// Again returns what a command that runs a check again ends with.
-func (o Options) Again() string {
+// again returns what a command that runs a check again ends with.
+func (o Options) again() string {
 	if o.Room == "" {
 		return ""
 	}
@@ -228,7 +246,7 @@ func (s *session) talk(ctx context.Context, stranger bool) (talk.Doctor, error) 
 	file := s.Home.ConfigFile()
 	cfg.Webhook.PublicURL = s.public(ctx, cfg)
 	d := talk.Doctor{
-		ConfigFile: file, SaveCAAs: config.CAFilePath(file), Address: s.address(cfg), Again: s.Again(), Lookup: s.Lookup, Now: s.Now,
+		ConfigFile: file, SaveCAAs: config.CAFilePath(file), Address: s.address(cfg), Again: s.again(), Lookup: s.Lookup, Now: s.Now,
 	}
 	options := talk.Options{
 		BaseURL: cfg.Talk.BaseURL, ReplyAs: string(cfg.Talk.Voice()), UserAgent: "Perch/" + s.Version, Dial: s.dial,
@@ -645,7 +663,7 @@ func (s *session) delivery(ctx context.Context) bridge.Result {
 	}
 	return bridge.Warned(bridge.Say("not verified: no webhook has come to %s yet", address),
 		bridge.Say("Only an administrator's app token shows at which address the server has the bot; without one, a webhook does."),
-		bridge.Say("perch doctor --wait%[1]s\nthen write anything in the room: the doctor waits %[2]s for its webhook", s.Again(), WaitTime.String()))
+		bridge.Say("perch doctor --wait%[1]s\nthen write anything in the room: the doctor waits %[2]s for its webhook", s.again(), WaitTime.String()))
 }
 
 // WaitTime is how long to wait for a webhook that a person is to cause.
@@ -658,7 +676,7 @@ func (s *session) await(ctx context.Context) bridge.Result {
 	if !s.webhookCame(ctx) {
 		return bridge.Failed(bridge.Say("no signed webhook came within %s", s.Wait.String()),
 			bridge.Say("If something was written in a conversation of the bot, Talk sends its webhooks elsewhere, or the bot is not enabled there."),
-			bridge.Say("on the server, see its BOT-ID: occ talk:bot:list\nenable it: occ talk:bot:setup BOT-ID TOKEN\nif it was installed with another address, what this prints: perch occ\nthen: perch doctor --wait%s", s.Again()))
+			bridge.Say("on the server, see its BOT-ID: occ talk:bot:list\nenable it: occ talk:bot:setup BOT-ID TOKEN\nif it was installed with another address, what this prints: perch occ\nthen: perch doctor --wait%s", s.again()))
 	}
 	return bridge.Passed(bridge.Say("a signed webhook came after %s", time.Since(s.began).Round(time.Second).String()))
 }
@@ -793,7 +811,7 @@ func (s *session) traffic(ctx context.Context) bridge.Result {
 	case held && until.IsZero():
 		return bridge.Failed(bridge.Say("%s replies are held back, because the server refused one (401)", waiting),
 			bridge.Say("Nothing is sent until you say so, lest Nextcloud lock this address out."),
-			bridge.Say("see that %[1]s is ok: perch doctor --only %[1]s%[2]s\nthen: perch retry", s.proof(), s.Again()))
+			bridge.Say("see that %[1]s is ok: perch doctor --only %[1]s%[2]s\nthen: perch retry", s.proof(), s.again()))
 	case held:
 		return bridge.Warned(bridge.Say("%[1]s replies are held back until %[2]s, because the server asked to slow down (429)", waiting, until.Format(time.TimeOnly)),
 			bridge.Say("They are sent by themselves then."),

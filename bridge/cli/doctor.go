@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -42,9 +44,8 @@ func newChannel(env Env) *cobra.Command {
 }
 
 func (env Env) doctorCommand(name string) *cobra.Command {
-	var asJSON, list, showPrivate, wait bool
-	var options doctor.Options
-	var room string
+	var asJSON, strict, list, showPrivate bool
+	var asked doctor.Request
 	cmd := &cobra.Command{
 		Use:   name,
 		Short: "Say what keeps the bot from working, and what to type",
@@ -52,8 +53,8 @@ func (env Env) doctorCommand(name string) *cobra.Command {
 server, the way of a message to Perch and that of a reply back. For whatever is
 wrong it says what was seen, why it matters and what to type.
 
-It changes nothing, posts nothing, takes less than 15 seconds, and can be run
-beside perch run. With --wait it waits a minute for a webhook that you cause, by
+It changes nothing, posts nothing and takes less than 15 seconds. If a Perch runs,
+that one is examined, with the secrets that it has. With --wait it waits a minute for a webhook that you cause, by
 writing in a conversation of the bot, and says whether it came. It ends with 0
 when no check failed, 1 when one did, and 2 when it could not run.`,
 		Example: `  perch doctor                        is all well?
@@ -66,54 +67,53 @@ when no check failed, 1 when one did, and 2 when it could not run.`,
 			if err != nil {
 				return misuse(cmd, "%s; %s", env.say(bridge.TextOf(err)), env.say(bridge.HintOf(err)))
 			}
-			if _, token, ok := strings.Cut(room, "/call/"); ok { // the conversation's whole address
-				room, _, _ = strings.Cut(strings.NewReplacer("?", "/", "#", "/").Replace(token), "/")
+			if _, token, ok := strings.Cut(asked.Room, "/call/"); ok { // the conversation's whole address
+				asked.Room, _, _ = strings.Cut(strings.NewReplacer("?", "/", "#", "/").Replace(token), "/")
 			}
-			private := &doctor.Private{}
-			examined := checks.Options{
-				Getenv: env.Getenv,
-				Home:   home, Secrets: env.secrets(home), Version: Version(), Private: private, Room: room,
-			}
-			if wait {
-				examined.Wait = checks.WaitTime
-			}
-			all, end := checks.New(examined)
-			defer end()
+			o := checks.Options{Home: home, Secrets: env.secrets(home), Version: Version(), Getenv: env.Getenv}
 			if list {
+				o.Private = &doctor.Private{}
+				all, end := checks.New(o)
+				defer end()
 				for _, c := range all {
 					_, _ = fmt.Fprintf(env.Stdout, "%-14s %-18s %s\n", c.ID, env.say(c.Title), strings.Join(c.Needs, ", "))
 				}
 				return nil
 			}
-			if len(options.Only) == 0 {
-				if options.Only = examined.First(); wait && options.Only == nil {
-					options.Only = []string{"delivery"}
+			if len(asked.Only) == 0 {
+				if asked.Only = o.First(); asked.Wait && asked.Only == nil {
+					asked.Only = []string{"delivery"}
 				}
 			}
-			options.Again = examined.Again()
-			if wait && (options.Only == nil || slices.Contains(options.Only, "delivery")) {
+			if asked.Wait && slices.Contains(asked.Only, "delivery") {
 				out := env.Stdout
 				if asJSON {
 					out = env.Stderr
 				}
 				env.tell(out, bridge.Say("Write anything in a conversation of the bot. The doctor waits %s for its webhook.", checks.WaitTime.String()))
 			}
-			table := doctor.Table{W: env.Stdout, Terminal: env.colour(), Rows: len(options.Only) > 0, Translate: env.translate}
-			if room != "" {
+			table := doctor.Table{W: env.Stdout, Terminal: env.colour(), Rows: len(asked.Only) > 0, Translate: env.translate}
+			if asked.Room != "" {
 				table.Again = " --room " + doctor.SomeRoom // the report may be shown to others
 			}
 			if f, ok := cmd.OutOrStdout().(*os.File); ok && table.Terminal {
 				table.Width, _, _ = term.GetSize(int(f.Fd()))
 			}
-			var report doctor.Report
-			report, err = doctor.Run(cmd.Context(), all, options, func(row doctor.Row) doctor.Row {
-				row = private.Redact(row, showPrivate)
-				if !asJSON {
-					table.Row(row)
+			hid := false
+			var rows []doctor.Row
+			report, err := env.examine(cmd.Context(), o, asked, func(whole, shown doctor.Row) {
+				if hid = hid || !reflect.DeepEqual(whole, shown); showPrivate {
+					shown = whole
 				}
-				return row
+				if rows = append(rows, shown); !asJSON {
+					table.Row(shown)
+				}
 			})
-			if err != nil {
+			report.Rows, report.Strict = rows, strict
+			switch {
+			case bridge.CodeOf(err) != bridge.CodeInvalid && err != nil:
+				return err
+			case err != nil:
 				return misuse(cmd, "%s; %s", env.say(bridge.TextOf(err)), env.say(bridge.HintOf(err)))
 			}
 			if asJSON {
@@ -121,7 +121,7 @@ when no check failed, 1 when one did, and 2 when it could not run.`,
 					return err
 				}
 			} else {
-				table.End(report, private.Hid() && !showPrivate)
+				table.End(report, hid && !showPrivate)
 			}
 			if report.Verdict() == bridge.StatusFail {
 				return errSilent
@@ -131,11 +131,21 @@ when no check failed, 1 when one did, and 2 when it could not run.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&asJSON, "json", false, "print one JSON document")
-	flags.BoolVar(&options.Strict, "strict", false, "let a warning count as a failure")
-	flags.StringSliceVar(&options.Only, "only", nil, "run only the check with this `ID`, or several with commas between")
-	flags.BoolVar(&wait, "wait", false, "wait a minute for a signed webhook: write anything in a conversation of the bot")
+	flags.BoolVar(&strict, "strict", false, "let a warning count as a failure")
+	flags.StringSliceVar(&asked.Only, "only", nil, "run only the check with this `ID`, or several with commas between")
+	flags.BoolVar(&asked.Wait, "wait", false, "wait a minute for a signed webhook: write anything in a conversation of the bot")
 	flags.BoolVar(&list, "list", false, "list the checks and what they need, and run none")
-	flags.StringVar(&room, "room", "", "`TOKEN` of the conversation to look at; by default the one last heard from")
+	flags.StringVar(&asked.Room, "room", "", "`TOKEN` of the conversation to look at; by default the one last heard from")
 	flags.BoolVar(&showPrivate, "show-private", false, "show conversation tokens and people's ids; secrets are never shown")
 	return cmd
+}
+
+// examine runs the doctor's checks: in the Perch that runs with this home, which
+// knows its own secrets and how it is; else here.
+func (env Env) examine(ctx context.Context, o checks.Options, r doctor.Request, row func(whole, shown doctor.Row)) (doctor.Report, error) {
+	if running, err := env.engine(ctx); err == nil && running != nil {
+		defer func() { _ = running.Close() }()
+		return running.Examine(ctx, r, row)
+	}
+	return checks.Examine(ctx, o, r, row)
 }

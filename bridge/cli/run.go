@@ -308,76 +308,126 @@ perch run --help.`,
 		if lines < 1 {
 			return misuse(cmd, "--lines is a number from 1")
 		}
-		filter := journal.Filter{Room: room, Limit: lines}
+		filter := bridge.LogFilter{Room: room, Limit: lines}
 		if err := filter.Level.UnmarshalText([]byte(level.value)); err != nil {
 			return err
 		}
-		j, err := env.journal(cmd.Context())
+		p := &logPrinter{out: env.printer(format, slog.LevelDebug), level: filter.Level, printed: map[string]map[string]bool{}}
+		if follow {
+			return env.followLog(cmd.Context(), filter, p)
+		}
+		entries, err := env.log(cmd.Context(), filter)
 		if err != nil {
 			return err
 		}
-		err = printLog(cmd.Context(), j, filter, follow, env.printer(format, slog.LevelDebug))
-		return errors.Join(err, j.Close())
+		p.print(entries)
+		return nil
 	}
 	return cmd
 }
 
-func printLog(ctx context.Context, j *journal.Journal, filter journal.Filter, follow bool, out printer) error {
-	tick := time.NewTicker(300 * time.Millisecond)
-	defer tick.Stop()
-	printed := map[string]bool{}
-	for {
-		started := time.Now()
-		entries, err := j.Entries(ctx, filter)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
-		seen := map[string]bool{}
-		var events []bridge.Event
-		for _, entry := range entries {
-			for _, e := range entry.Events(started) {
-				key := step(entry, e)
-				if seen[key] = true; !printed[key] && e.Level >= filter.Level {
-					events = append(events, e)
-				}
-			}
-		}
-		slices.SortStableFunc(events, func(a, b bridge.Event) int { return a.Time.Compare(b.Time) })
-		for _, e := range events {
-			out.print(e)
-		}
-		if !follow {
-			return nil
-		}
-		printed = seen
-		filter.Limit = followed
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+// log returns entries of the log: from the Perch that runs with this home, else
+// from its journal.
+func (env Env) log(ctx context.Context, f bridge.LogFilter) ([]bridge.Entry, error) {
+	running, err := env.engine(ctx)
+	if err != nil {
+		return nil, err
 	}
+	if running != nil {
+		defer func() { _ = running.Close() }()
+		return running.Log(ctx, f)
+	}
+	j, err := env.journal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := j.Entries(ctx, journal.Filter{Room: f.Room, Level: f.Level, Limit: f.Limit})
+	return entries, errors.Join(err, j.Close())
 }
 
-// followed is how many entries of the log are looked at for what is new.
+// followLog prints entries of the log, and what happens from then on until ctx
+// is done, over stops and starts of the Perch that runs with this home.
+func (env Env) followLog(ctx context.Context, f bridge.LogFilter, p *logPrinter) error {
+	home, err := env.home()
+	if err != nil {
+		return err
+	}
+	lines := f.Limit
+	f.Limit = max(lines, followed)
+	entries, err := env.log(ctx, f)
+	if err != nil {
+		return err
+	}
+	older := max(0, len(entries)-lines)
+	p.news(entries[:older])
+	p.print(entries[older:])
+	running := local.Await(ctx, home.SocketFile(), Version())
+	defer func() { _ = running.Close() }()
+	if err := running.WatchLog(ctx, f, p.print); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// logPrinter prints entries of the log, step by step, and no step twice.
+type logPrinter struct {
+	out     printer
+	level   slog.Level
+	printed map[string]map[string]bool // steps by entry
+	entries []string                   // of printed, the oldest first
+}
+
+// remembered is how many entries a logPrinter knows, to print their next steps.
+const remembered = 10000
+
+// followed is how many entries are looked at for what is new, after Perch was
+// away.
 const followed = 1000
 
-// step names an event of an entry: no two steps of it have the same name.
-func step(entry bridge.Entry, e bridge.Event) string {
-	what, id := "event", e.ID
-	switch {
-	case entry.Message != nil:
-		what, id = "message", entry.Message.ID
-	case entry.Reply != nil:
-		what, id = "reply", entry.Reply.ID
+func (p *logPrinter) print(entries []bridge.Entry) {
+	for _, e := range p.news(entries) {
+		p.out.print(e)
 	}
-	return fmt.Sprint(what, " ", id, " ", e.Kind, " ", e.Ref, " ", e.Count)
 }
 
-// journal opens the journal beside a Perch that may be running.
+// news returns the steps of entries that it has not returned before, in the
+// order of their time.
+func (p *logPrinter) news(entries []bridge.Entry) (events []bridge.Event) {
+	for _, entry := range entries {
+		id := nameOf(entry)
+		if p.printed[id] == nil {
+			p.printed[id] = map[string]bool{}
+			p.entries = append(p.entries, id)
+		}
+		for _, e := range entry.Events(time.Now()) {
+			step := fmt.Sprint(e.Kind, " ", e.Ref, " ", e.Count)
+			if !p.printed[id][step] && e.Level >= p.level {
+				events = append(events, e)
+			}
+			p.printed[id][step] = true
+		}
+	}
+	for len(p.entries) > remembered {
+		delete(p.printed, p.entries[0])
+		p.entries = p.entries[1:]
+	}
+	slices.SortStableFunc(events, func(a, b bridge.Event) int { return a.Time.Compare(b.Time) })
+	return events
+}
+
+// nameOf returns a name that no other entry has.
+func nameOf(entry bridge.Entry) string {
+	switch {
+	case entry.Message != nil:
+		return fmt.Sprint("message ", entry.Message.ID)
+	case entry.Reply != nil:
+		return fmt.Sprint("reply ", entry.Reply.ID)
+	default:
+		return fmt.Sprint("event ", entry.Event.ID)
+	}
+}
+
+// journal opens the journal of a Perch that does not run.
 func (env Env) journal(ctx context.Context) (*journal.Journal, error) {
 	home, err := env.home()
 	if err != nil {

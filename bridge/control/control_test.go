@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -275,7 +276,7 @@ func TestWaitsForItsHome(t *testing.T) {
 func (w *world) log() (entries []bridge.Entry, err error) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
-	err = w.WatchLog(ctx, 1000, func(e []bridge.Entry) {
+	err = w.WatchLog(ctx, bridge.LogFilter{Level: slog.LevelDebug, Limit: 1000}, func(e []bridge.Entry) {
 		entries = e
 		cancel()
 	})
@@ -292,7 +293,7 @@ func TestWatchesTheLog(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- w.WatchLog(ctx, 1000, func(entries []bridge.Entry) {
+		done <- w.WatchLog(ctx, bridge.LogFilter{Level: slog.LevelDebug, Limit: 1000}, func(entries []bridge.Entry) {
 			for _, e := range entries {
 				got <- e
 			}

@@ -109,22 +109,9 @@ func (b *Bot) Doctor(ctx context.Context, row func(doctor.Row)) (doctor.Report, 
 	return b.Examine(ctx, doctor.Request{}, func(r, _ doctor.Row) { row(r) })
 }
 
-// Examine runs the checks that are asked for and calls row with each as it is
-// done: as it is but for secrets, and as it is to be shown to others. The report
-// has the latter.
+// Examine runs the checks that are asked for, as checks.Examine does.
 func (b *Bot) Examine(ctx context.Context, r doctor.Request, row func(whole, shown doctor.Row)) (doctor.Report, error) {
-	private := &doctor.Private{}
-	o := checks.Options{Home: b.Home, Secrets: b.Secrets, Version: b.Version, Private: private, Getenv: b.Getenv, Room: r.Room}
-	if r.Wait {
-		o.Wait = checks.WaitTime
-	}
-	all, end := checks.New(o)
-	defer end()
-	return doctor.Run(ctx, all, doctor.Options{Only: r.Only, Again: o.Again()}, func(found doctor.Row) doctor.Row {
-		shown := private.Redact(found, false)
-		row(private.Redact(found, true), shown)
-		return shown
-	})
+	return checks.Examine(ctx, checks.Options{Home: b.Home, Secrets: b.Secrets, Version: b.Version, Getenv: b.Getenv}, r, row)
 }
 
 // Occ returns the commands that install the bot of c, one for each way in

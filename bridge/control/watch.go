@@ -30,11 +30,10 @@ func (b *Bot) ClearLog(ctx context.Context) error {
 	return j.Clear(ctx)
 }
 
-// WatchLog calls show with the newest entries of the log, limit at most, oldest
-// first, then with those that are new or have changed, until ctx is done. It
+// WatchLog calls show with the entries of the log that f chooses, oldest first, then with those that are new or have changed, until ctx is done. It
 // calls at most ten times a second, from one goroutine. While nothing happens
 // it does nothing. There are no entries before the first start.
-func (b *Bot) WatchLog(ctx context.Context, limit int, show func(entries []bridge.Entry)) error {
+func (b *Bot) WatchLog(ctx context.Context, f bridge.LogFilter, show func(entries []bridge.Entry)) error {
 	live := b.Bus.Subscribe(eventBuffer)
 	defer live.Close()
 	news := &news{wake: make(chan struct{}, 1)}
@@ -51,7 +50,7 @@ func (b *Bot) WatchLog(ctx context.Context, limit int, show func(entries []bridg
 			news.add(events, dropped > 0)
 		}
 	})
-	w := &logWatch{bot: b, limit: limit}
+	w := &logWatch{bot: b, filter: journal.Filter{Room: f.Room, Level: f.Level, Limit: f.Limit}}
 	entries, err := w.all(ctx)
 	show(entries)
 	if err != nil {
@@ -78,9 +77,9 @@ func (b *Bot) WatchLog(ctx context.Context, limit int, show func(entries []bridg
 
 // logWatch is how far somebody has seen the log.
 type logWatch struct {
-	bot   *Bot
-	limit int
-	after int64 // the newest event that was seen
+	bot    *Bot
+	filter journal.Filter
+	after  int64 // the newest event that was seen
 }
 
 // all returns the newest entries.
@@ -92,7 +91,7 @@ func (w *logWatch) all(ctx context.Context) ([]bridge.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := j.Entries(ctx, journal.Filter{Limit: w.limit, Level: slog.LevelDebug})
+	entries, err := j.Entries(ctx, w.filter)
 	for _, e := range entries {
 		if e.Event != nil {
 			w.after = max(w.after, e.Event.ID)
@@ -118,7 +117,9 @@ func (w *logWatch) changed(ctx context.Context, news *news) []bridge.Entry {
 	}
 	var entries []bridge.Entry
 	if len(keys) > 0 {
-		messages, err := j.Messages(ctx, journal.Filter{Keys: keys, Limit: len(keys), Level: slog.LevelDebug})
+		f := w.filter
+		f.Keys, f.Limit = keys, len(keys)
+		messages, err := j.Messages(ctx, f)
 		if err != nil {
 			news.again(keys, false)
 		}
@@ -127,12 +128,16 @@ func (w *logWatch) changed(ctx context.Context, news *news) []bridge.Entry {
 		}
 	}
 	if replies {
-		list, _ := j.Replies(ctx, journal.Filter{Limit: recentReplies, Level: slog.LevelDebug}) // the next one brings them
+		f := w.filter
+		f.Limit = recentReplies
+		list, _ := j.Replies(ctx, f) // the next one brings them
 		for i := range list {
 			entries = append(entries, bridge.Entry{Reply: &list[i]})
 		}
 	}
-	events, err := j.Events(ctx, journal.Filter{After: w.after, Limit: w.limit, Level: slog.LevelDebug})
+	f := w.filter
+	f.After = w.after
+	events, err := j.Events(ctx, f)
 	if err == nil {
 		news.stored(len(events))
 	}

@@ -291,16 +291,29 @@ func (c *Client) Send(ctx context.Context, room, text string) error {
 	return err
 }
 
+// logPath returns where the entries of a filter are asked for.
+func logPath(f bridge.LogFilter) string {
+	return "/log?" + url.Values{"room": {f.Room}, "level": {f.Level.String()}, "limit": {strconv.Itoa(f.Limit)}}.Encode()
+}
+
+// logLine is a line of the log's stream.
+type logLine struct {
+	logDoc
+	failureDoc
+}
+
+// Log returns the entries of a filter, oldest first.
+func (c *Client) Log(ctx context.Context, f bridge.LogFilter) ([]bridge.Entry, error) {
+	l, err := call[logLine](ctx, c, http.MethodGet, logPath(f), nil)
+	return l.Entries, errors.Join(err, l.Error.unpacked())
+}
+
 // WatchLog implements ui.Backend. When the engine was lost and is back, the
 // newest entries are shown again.
-func (c *Client) WatchLog(ctx context.Context, limit int, show func(entries []bridge.Entry)) error {
+func (c *Client) WatchLog(ctx context.Context, f bridge.LogFilter, show func(entries []bridge.Entry)) error {
 	for {
 		var failure error
-		err := each(ctx, c, http.MethodGet, "/log?follow&limit="+strconv.Itoa(limit), nil, func(l struct {
-			logDoc
-			failureDoc
-		},
-		) {
+		err := each(ctx, c, http.MethodGet, logPath(f)+"&follow", nil, func(l logLine) {
 			if failure = l.Error.unpacked(); failure == nil {
 				show(l.Entries)
 			}

@@ -3,6 +3,7 @@ package local_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -32,7 +33,7 @@ type face interface {
 	Pause(ctx context.Context) error
 	Retry(ctx context.Context) error
 	Release(ctx context.Context) (held bool, err error)
-	WatchLog(ctx context.Context, limit int, show func([]bridge.Entry)) error
+	WatchLog(ctx context.Context, f bridge.LogFilter, show func([]bridge.Entry)) error
 	ClearLog(ctx context.Context) error
 	Config() (config.Config, []config.Problem, bool)
 	Save(ctx context.Context, c config.Config) error
@@ -325,10 +326,15 @@ func heldBack(t *testing.T, w *world) {
 }
 
 // entries returns the newest entries of the log.
-func (w *world) entries(limit int) (entries []bridge.Entry, err error) {
+func (w *world) entries(limit int) ([]bridge.Entry, error) {
+	return w.chosen(bridge.LogFilter{Level: slog.LevelDebug, Limit: limit})
+}
+
+// chosen returns the entries of the log that f chooses.
+func (w *world) chosen(f bridge.LogFilter) (entries []bridge.Entry, err error) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
-	err = w.WatchLog(ctx, limit, func(e []bridge.Entry) {
+	err = w.WatchLog(ctx, f, func(e []bridge.Entry) {
 		entries = e
 		cancel()
 	})
@@ -348,7 +354,7 @@ func log(t *testing.T, w *world) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- w.WatchLog(ctx, 1000, func(entries []bridge.Entry) {
+		done <- w.WatchLog(ctx, bridge.LogFilter{Level: slog.LevelDebug, Limit: 1000}, func(entries []bridge.Entry) {
 			for _, e := range entries {
 				got <- e
 			}
@@ -389,6 +395,9 @@ func log(t *testing.T, w *world) {
 	}
 	if last, err := w.entries(2); err != nil || len(last) != 2 || !reflect.DeepEqual(last, entries[len(entries)-2:]) {
 		t.Errorf("the last two are %v, %v", last, err)
+	}
+	if some, err := w.chosen(bridge.LogFilter{Room: "nowhere", Limit: 10}); err != nil || len(some) > 0 {
+		t.Errorf("of a conversation that there is not: %v, %v", some, err)
 	}
 	check(t, w.ClearLog(t.Context()))
 	if entries, err = w.entries(1000); err != nil || len(entries) > 0 {
@@ -509,7 +518,7 @@ func cancelling(t *testing.T, w *world) {
 		t.Errorf("a doctor that was stopped: %v", err)
 	}
 	cancel()
-	if err := w.WatchLog(ctx, 10, func([]bridge.Entry) {}); !errors.Is(err, context.Canceled) {
+	if err := w.WatchLog(ctx, bridge.LogFilter{Level: slog.LevelDebug, Limit: 10}, func([]bridge.Entry) {}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a log that nobody watches: %v", err)
 	}
 }

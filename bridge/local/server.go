@@ -27,7 +27,7 @@ type Engine interface {
 	Release(ctx context.Context) (held bool, err error)
 	Post(ctx context.Context, room, text string, silent bool) (ids []int64, err error)
 	Posted(ctx context.Context, ids []int64) error
-	WatchLog(ctx context.Context, limit int, show func(entries []bridge.Entry)) error
+	WatchLog(ctx context.Context, f bridge.LogFilter, show func(entries []bridge.Entry)) error
 	ClearLog(ctx context.Context) error
 	Config() (c config.Config, problems []config.Problem, exists bool)
 	Save(ctx context.Context, c config.Config) error
@@ -307,20 +307,25 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request) {
 // log answers with the newest entries, and with ?follow with what comes after.
 // For a client that is slow the engine begins anew.
 func (s *Server) log(w http.ResponseWriter, r *http.Request) {
-	limit := 100
-	if value := r.URL.Query().Get("limit"); value != "" {
+	query := r.URL.Query()
+	f := bridge.LogFilter{Room: query.Get("room"), Level: slog.LevelDebug, Limit: 100}
+	if value := query.Get("limit"); value != "" {
 		n, err := strconv.Atoi(value)
 		if err != nil || n < 1 {
 			fail(w, &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("%s is a number from 1", "limit")})
 			return
 		}
-		limit = min(n, maxEntries)
+		f.Limit = min(n, maxEntries)
+	}
+	if value := query.Get("level"); value != "" && f.Level.UnmarshalText([]byte(value)) != nil {
+		fail(w, &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("%[1]s is one of %[2]s", "level", "debug, info, warn, error")})
+		return
 	}
 	ctx, stop := context.WithCancel(r.Context())
 	defer stop()
-	follow := r.URL.Query().Has("follow")
+	follow := query.Has("follow")
 	out := newStream(w)
-	err := s.o.Engine.WatchLog(ctx, limit, func(entries []bridge.Entry) {
+	err := s.o.Engine.WatchLog(ctx, f, func(entries []bridge.Entry) {
 		if entries == nil {
 			entries = []bridge.Entry{}
 		}

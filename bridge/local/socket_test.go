@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -198,7 +199,9 @@ func TestClientWaitsForTheEngine(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	shown := make(chan []bridge.Entry, 100)
 	watched := make(chan error, 1)
-	go func() { watched <- client.WatchLog(ctx, 10, func(e []bridge.Entry) { shown <- e }) }()
+	go func() {
+		watched <- client.WatchLog(ctx, bridge.LogFilter{Level: slog.LevelDebug, Limit: 10}, func(e []bridge.Entry) { shown <- e })
+	}()
 	<-shown
 	practice, err := client.Practice(t.Context())
 	check(t, err)
@@ -239,7 +242,7 @@ func TestClientWaitsForTheEngine(t *testing.T) {
 	w.until("it is another version", func(s bridge.Snapshot) bool {
 		return s.State == bridge.StateFailed && strings.Contains(s.Detail.String(), "2.0.0")
 	})
-	if err := client.WatchLog(t.Context(), 10, func([]bridge.Entry) {}); bridge.CodeOf(err) != bridge.CodeConflict {
+	if err := client.WatchLog(t.Context(), bridge.LogFilter{Level: slog.LevelDebug, Limit: 10}, func([]bridge.Entry) {}); bridge.CodeOf(err) != bridge.CodeConflict {
 		t.Errorf("the log of another version: %v", err)
 	}
 }

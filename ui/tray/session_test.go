@@ -222,7 +222,7 @@ func (b *bot) Save(context.Context, config.Config) error              { return n
 func (b *bot) ConfigFile() string                                     { return "/etc/perch.toml" }
 func (b *bot) SetSecret(context.Context, string, bridge.Secret) error { return nil }
 func (b *bot) LocalAddresses() []string                               { return nil }
-func (b *bot) WatchLog(ctx context.Context, _ int, _ func([]bridge.Entry)) error {
+func (b *bot) WatchLog(ctx context.Context, _ bridge.LogFilter, _ func([]bridge.Entry)) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
