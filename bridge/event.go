@@ -24,7 +24,7 @@ type Event struct {
 	ID        int64         `json:"id,omitempty"` // in the journal; 0 before it is stored
 	Time      time.Time     `json:"time"`
 	Kind      EventKind     `json:"kind,omitempty"`
-	Count     int           `json:"count,omitempty"` // how often it happened, where that is summed up; of a reply: attempts so far; 0: once
+	Count     int           `json:"count,omitempty"` // how often it happened, where that is summed up; of a reply: attempts so far; of tokens: how many; 0: once
 	Stage     Stage         `json:"stage"`
 	Level     slog.Level    `json:"level"`
 	Title     Text          `json:"title"` // what happened

@@ -14,6 +14,10 @@ var ErrAgain = errors.New("the settings have changed")
 // another bot, which answers by itself. It is no failure.
 var ErrPassedOn = errors.New("another bot has the message")
 
+// ErrLimited is wrapped by the error of a Handler that did not answer because a
+// limit is reached; its replies say so. The message counts as turned away.
+var ErrLimited = errors.New("a limit is reached")
+
 // Handler answers messages. It returns replies and never sends them, so that
 // the journal stores them first. It fills in Text (or Reaction) and leaves Ref
 // empty; Room and ReplyTo default to those of m. It must return soon after ctx
@@ -51,13 +55,14 @@ type Turn struct {
 	Time   time.Time
 }
 
-// Memory keeps what was said to and by a language model, per conversation.
+// Memory keeps what was said to and by a language model, per conversation: a
+// room by its token, or a thread in one by "<token>/<id>".
 type Memory interface {
 	// Recall returns the last n turns of a conversation, oldest first.
-	Recall(ctx context.Context, room string, n int) ([]Turn, error)
-	// Remember keeps a message and its answer. A message that is remembered
-	// again replaces what was kept of it.
+	Recall(ctx context.Context, conversation string, n int) ([]Turn, error)
+	// Remember keeps a message, with its conversation as the room of its key, and
+	// its answer. A message that is remembered again replaces what was kept of it.
 	Remember(ctx context.Context, message Key, asked, answered Turn) error
 	// Forget removes all turns of a conversation.
-	Forget(ctx context.Context, room string) error
+	Forget(ctx context.Context, conversation string) error
 }

@@ -151,7 +151,7 @@ func (e Entry) Level() slog.Level {
 		switch e.Message.State {
 		case MessageFailed, MessageUnreadable:
 			level = slog.LevelError
-		case MessageNotAllowed, MessageBusy, MessageMissed:
+		case MessageNotAllowed, MessageBusy, MessageLimited, MessageMissed:
 			level = slog.LevelWarn
 		default:
 		}

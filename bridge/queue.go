@@ -37,7 +37,7 @@ type Inbox interface {
 	Claim(ctx context.Context) (InboxItem, error)
 	// Finish marks a message as handled, or as failed because of cause, and stores
 	// its replies in the outbox, in one transaction. With an ErrPassedOn as its
-	// cause it was passed on.
+	// cause it was passed on, with an ErrLimited turned away.
 	Finish(ctx context.Context, id int64, replies []Reply, cause error) error
 	// Release gives a claimed message back unhandled: it is the next of its
 	// room, not before notBefore.

@@ -20,6 +20,7 @@ const (
 	MessageNotAllowed MessageState = "not-allowed" // turned away: its author is not among the allowed users
 	MessageRoomOff    MessageState = "room-off"    // turned away: the conversation is switched off
 	MessageBusy       MessageState = "busy"        // turned away: too many waited before it
+	MessageLimited    MessageState = "limited"     // turned away: its author or room has had as much as [limits] allows
 	MessageOwn        MessageState = "own"         // a reply of ours that came back
 	MessageMissed     MessageState = "missed"      // no webhook brought it, and it cannot be handled without one
 	MessageUnreadable MessageState = "unreadable"  // what the journal has of it cannot be read
@@ -27,7 +28,7 @@ const (
 
 // TurnedAway reports whether the message was refused.
 func (s MessageState) TurnedAway() bool {
-	return s == MessageNotAllowed || s == MessageRoomOff || s == MessageBusy
+	return s == MessageNotAllowed || s == MessageRoomOff || s == MessageBusy || s == MessageLimited
 }
 
 // ReplyState is what became of a reply.

@@ -67,6 +67,7 @@ func newSettings(u *UI) *settingsPage {
 		u.kit.Card(bridge.Say("Who is answered, and as whom"), p.fields(usersKey, "channels_config.nextcloud_talk.reply_as")...),
 		u.kit.Card(bridge.Say("What answers"), p.handler),
 		p.voice(),
+		u.kit.Card(bridge.Say("Limits"), p.fields("limits.user_messages", "limits.room_messages", "limits.user_tokens", "limits.room_tokens")...),
 		p.heading(bridge.Say("Program")), p.program(),
 	)))
 	p.views = append(p.views, p.update)

@@ -70,7 +70,7 @@ func (a *App) follow(ctx context.Context, s *settings) {
 	if s.config.Talk.Receive == config.ByAccount && !s.appToken.IsZero() {
 		f := receive.New(receive.Options{
 			Server: s.talk,
-			Intake: inbox{a, &pipeline.Intake{Journal: a.journal, Sink: a.Bus}},
+			Intake: inbox{a, a.intake},
 			Places: places{a, s.config.Talk.BaseURL},
 			Own: func(ctx context.Context, m bridge.Message) (bool, error) {
 				return a.journal.Wrote(ctx, m.Room.Token, m.Key.ID, m.Ref)

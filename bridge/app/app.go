@@ -85,6 +85,8 @@ type App struct {
 	mark     string // tells the tunnel's requests from all others
 
 	notes    notes
+	intake   *pipeline.Intake // of all ways in
+	meter    *meter
 	programs handler.Programs // that run for handlers
 }
 
@@ -148,10 +150,29 @@ func open(ctx context.Context, o Options) (_ *App, err error) {
 	if a.journal, err = journal.Open(ctx, o.Home.JournalFile(), journal.Options{Sink: o.Bus}); err != nil {
 		return nil, errors.Join(err, a.lock.Unlock())
 	}
+	a.intake = &pipeline.Intake{Journal: a.journal, Sink: a.Bus}
+	a.meter = &meter{app: a}
 	if err := a.apply(ctx, cfg, problems); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
+	if err := a.recount(ctx); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
 	return a, nil
+}
+
+// recount counts the messages of the last hour, as far as they are limited.
+func (a *App) recount(ctx context.Context) error {
+	limits := a.current.Load().limits()
+	if limits == (pipeline.Limits{}) {
+		return nil
+	}
+	const most = 50_000
+	records, err := a.journal.Messages(ctx, journal.Filter{Since: time.Now().Add(-time.Hour), Limit: most})
+	if err == nil {
+		a.intake.Recount(limits, records)
+	}
+	return err
 }
 
 // Close closes the port and the journal and gives the home back.

@@ -24,6 +24,7 @@ type HandlerParts struct {
 	Files   handler.Fetcher
 	RootCAs *x509.CertPool
 	Memory  bridge.Memory
+	Meter   handler.Meter
 	Status  func(ctx context.Context) []string
 	Sink    bridge.EventSink
 	Version string
@@ -57,7 +58,7 @@ func (p HandlerParts) Handler(name string, h config.Handler) (bridge.Handler, er
 		return handler.LLM{
 			Name: name, BaseURL: h.BaseURL, Model: h.Model, SystemPrompt: h.SystemPrompt, Temperature: h.Temperature,
 			History: h.History, MaxTokens: h.MaxTokens, Key: p.Secret(bridge.SecretOf(bridge.HandlerToken, name)),
-			Memory: p.Memory, Files: files, Sink: p.Sink, RootCAs: p.RootCAs, UserAgent: agent, Names: h.Names,
+			Memory: p.Memory, Meter: p.Meter, Files: files, Sink: p.Sink, RootCAs: p.RootCAs, UserAgent: agent, Names: h.Names,
 		}, nil
 	case config.Relay:
 		return p.untilRetired(&handler.Relay{Name: name, URL: h.URL, RootCAs: p.RootCAs, Timeout: time.Duration(h.Timeout), Sink: p.Sink}), nil

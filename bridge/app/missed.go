@@ -11,7 +11,6 @@ import (
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/bridge/journal"
-	"perch/bridge/pipeline"
 )
 
 const (
@@ -129,10 +128,9 @@ func (c *catchUp) room(ctx context.Context, heard journal.Heard, since time.Time
 	if c.relayed(heard.Room) {
 		return c.lose(ctx, missed)
 	}
-	intake := &pipeline.Intake{Journal: c.app.journal, Sink: c.app.Bus}
 	handled := 0
 	for _, m := range missed {
-		state, novelty, acceptErr := intake.Accept(ctx, c.settings, m)
+		state, novelty, acceptErr := c.app.intake.Accept(ctx, c.settings, m)
 		if err = acceptErr; err != nil {
 			break
 		}

@@ -5,7 +5,6 @@ import (
 
 	"perch/bridge"
 	"perch/bridge/config"
-	"perch/bridge/pipeline"
 	"perch/bridge/talk"
 	"perch/bridge/webhook"
 )
@@ -17,7 +16,7 @@ type receivers struct {
 }
 
 func (a *App) receivers() receivers {
-	return receivers{a, noter{a, &pipeline.Intake{Journal: a.journal, Sink: a.Bus}}}
+	return receivers{a, noter{a, a.intake}}
 }
 
 // Current implements webhook.Source.

@@ -48,7 +48,13 @@ type settings struct {
 // Access implements pipeline.Policy.
 func (s *settings) Access(room string) pipeline.Access {
 	r := s.config.Room(room)
-	return pipeline.Access{Enabled: r.Enabled, Allowed: r.AllowedUsers, Own: s.config.Rooms[room].AllowedUsers != nil}
+	return pipeline.Access{
+		Enabled: r.Enabled, Allowed: r.AllowedUsers, Own: s.config.Rooms[room].AllowedUsers != nil, Limits: s.limits(),
+	}
+}
+
+func (s *settings) limits() pipeline.Limits {
+	return pipeline.Limits{User: s.config.Limits.UserMessages, Room: s.config.Limits.RoomMessages}
 }
 
 // Route implements pipeline.Policy.
@@ -90,7 +96,7 @@ func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []co
 		Home:    a.Home,
 		Secret:  func(name string) bridge.Secret { return s.read(ctx, a.Secrets, name) },
 		Files:   s.talk, RootCAs: pool, Memory: a.journal, Status: a.statusLines, Sink: a.Bus, Version: a.Version,
-		Running: &a.programs,
+		Running: &a.programs, Meter: a.meter,
 	}
 	s.router, err = handler.NewRouter(cfg, parts.Handler, a.acknowledge, a.Bus)
 	if err != nil {

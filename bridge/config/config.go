@@ -24,6 +24,7 @@ type Config struct {
 	Notify  Notify  `json:"notify"`  // [notify]
 	Handler Handler `json:"handler"` // [handler]
 	Voice   Voice   `json:"voice"`   // [voice]
+	Limits  Limits  `json:"limits"`  // [limits]
 	Journal Journal `json:"journal"` // [journal]
 	Window  Window  `json:"window"`  // [window]
 
@@ -201,6 +202,14 @@ type Voice struct {
 	BaseURL  string `json:"base_url"` // of a server that transcribes as OpenAI does, with /v1; empty: they are files like others
 	Model    string `json:"model"`
 	Language string `json:"language"` // that people speak, such as "de"; empty: the server finds out
+}
+
+// Limits are how much is answered. 0 is no limit.
+type Limits struct {
+	UserMessages int `json:"user_messages"` // of one person within an hour
+	RoomMessages int `json:"room_messages"` // in one conversation within an hour
+	UserTokens   int `json:"user_tokens"`   // that language models use for one person in a day
+	RoomTokens   int `json:"room_tokens"`   // that language models use in one conversation in a day
 }
 
 // Window is how the desktop program behaves.

@@ -64,6 +64,7 @@ func TestParseReadsEveryKey(t *testing.T) {
 			"knzaftd5": {Enabled: true, Trigger: OnMention, AllowedUsers: []string{"alice", "*"}, Handler: "model"},
 			"quiet123": {AllowedUsers: []string{}},
 		},
+		Limits:  Limits{UserMessages: 30, RoomMessages: 100, UserTokens: 50000, RoomTokens: 200000},
 		Voice:   Voice{BaseURL: "http://127.0.0.1:8080/v1", Model: "small", Language: "de"},
 		Journal: Journal{Keep: Span(12 * time.Hour), StoreText: false, CatchUp: Duration(2 * time.Hour)},
 		Window:  Window{Language: "fr", OnClose: CloseQuits},
@@ -77,8 +78,8 @@ func TestParseReadsEveryKey(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{
 		`config.toml:4: channels_config.nextcloud_talk.base_url: is taken as "https://cloud.example.com/nextcloud"`,
-		"config.toml:71: rooms.knzaftd5.allowed_users: everybody is allowed who can write in this conversation, guests too",
-		"config.toml:76: rooms.quiet123.allowed_users: nobody is allowed: Perch answers no one in this conversation",
+		"config.toml:77: rooms.knzaftd5.allowed_users: everybody is allowed who can write in this conversation, guests too",
+		"config.toml:82: rooms.quiet123.allowed_users: nobody is allowed: Perch answers no one in this conversation",
 	}, texts); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
@@ -114,7 +115,7 @@ func TestParseNamesEveryProblem(t *testing.T) {
 		{"unknown key, far", head + "[webhook]\ncolour = 1\n", `c.toml:5: webhook.colour: unknown key; known here are listen, path, require_signature, public_url, trusted_proxies`},
 		{"unknown table", head + "[jornal]\nkeep = \"1d\"\n", `c.toml:4: jornal: unknown key; did you mean journal?`},
 		{"unknown quoted key", head + "\"a b\" = 1\n", `c.toml:4: channels_config.nextcloud_talk."a b": unknown key; known here are base_url, allowed_users, reply_as, ca_file, receive, mark_read`},
-		{"unknown dotted key", "a.b.c = 1\n" + head, `c.toml: a: unknown key; known here are version, channels_config, webhook, tunnel, notify, voice, journal, window, handler, handlers, rooms`},
+		{"unknown dotted key", "a.b.c = 1\n" + head, `c.toml: a: unknown key; known here are version, channels_config, webhook, tunnel, notify, voice, limits, journal, window, handler, handlers, rooms`},
 		{"list of tables", head + "[[webhook]]\nlisten = 1\n", `c.toml:4: webhook: must be a table: write [webhook] on a line of its own, and its keys below`},
 		{"value for a table", "webhook = 5\n" + head, `c.toml:1: webhook: must be a table: write [webhook] on a line of its own, and its keys below`},
 		{"inline table", "webhook = {listen = \"x\"}\n" + head, `c.toml:1: webhook.listen: must be host:port with a port up to 65535, such as "127.0.0.1:8460"`},
@@ -183,7 +184,7 @@ c.toml:4: handlers.house.model: is required: the model's name, as the server has
 		{
 			"several at once", "version = 1\ncolour = 1\n[webhook]\npath = \"x\"\nlisten = true\n[journal]\nkeep = \"1y\"\n",
 			`c.toml: channels_config.nextcloud_talk.base_url: is required: the address of your Nextcloud, such as "https://cloud.example.com"
-c.toml:2: colour: unknown key; known here are version, channels_config, webhook, tunnel, notify, voice, journal, window, handler, handlers, rooms
+c.toml:2: colour: unknown key; known here are version, channels_config, webhook, tunnel, notify, voice, limits, journal, window, handler, handlers, rooms
 c.toml:4: webhook.path: must begin with a slash, have letters, digits, - . _ or ~ after each slash, and no ? or #, such as "/nextcloud-talk"
 c.toml:5: webhook.listen: must be a string, in quotes
 c.toml:7: journal.keep: must be a whole number of days, hours or minutes, from 1h to 3650d, such as "30d"`,

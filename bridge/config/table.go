@@ -174,6 +174,35 @@ func configRows() []row[Config] {
 
 		{
 			Key: Key{
+				Name: "limits.user_messages", Label: bridge.Say("Messages of a person"), Least: 0, Most: 10_000, Unset: bridge.Say("no limit"),
+				Help: bridge.Say("How many messages of one person are answered within an hour. 0: any number."),
+			},
+			at: func(c *Config) any { return &c.Limits.UserMessages },
+		},
+		{
+			Key: Key{
+				Name: "limits.room_messages", Label: bridge.Say("Messages in a conversation"), Least: 0, Most: 10_000, Unset: bridge.Say("no limit"),
+				Help: bridge.Say("How many messages are answered in one conversation within an hour. 0: any number."),
+			},
+			at: func(c *Config) any { return &c.Limits.RoomMessages },
+		},
+		{
+			Key: Key{
+				Name: "limits.user_tokens", Label: bridge.Say("Tokens for a person"), Least: 0, Most: 1_000_000_000, Unset: bridge.Say("no limit"),
+				Help: bridge.Say("How many tokens language models may use for one person in a day: what they read and write, about four letters each. 0: any number."),
+			},
+			at: func(c *Config) any { return &c.Limits.UserTokens },
+		},
+		{
+			Key: Key{
+				Name: "limits.room_tokens", Label: bridge.Say("Tokens in a conversation"), Least: 0, Most: 1_000_000_000, Unset: bridge.Say("no limit"),
+				Help: bridge.Say("How many tokens language models may use in one conversation in a day. 0: any number."),
+			},
+			at: func(c *Config) any { return &c.Limits.RoomTokens },
+		},
+
+		{
+			Key: Key{
 				Name: "journal.keep", Label: bridge.Say("The log keeps"), Example: "30d",
 				Help: bridge.Say("How long messages and events are kept, such as 30d, 12h or 90m. From 1h to 3650d."),
 			},

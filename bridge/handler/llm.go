@@ -32,7 +32,7 @@ const role = "You are a friendly assistant. You answer briefly and say so when y
 
 // LLM answers with a language model behind an OpenAI-compatible chat endpoint:
 // Ollama, llama.cpp, LM Studio, LocalAI, vLLM or a cloud one. "!forget" makes it
-// forget what was said in the room. It is safe for concurrent use. Its errors
+// forget what was said in the room, or in the thread where it is written. It is safe for concurrent use. Its errors
 // are *bridge.Error, and context.Canceled.
 type LLM struct {
 	Name         string           // as in [handlers.<name>]; empty: the one in [handler]
@@ -40,10 +40,11 @@ type LLM struct {
 	Model        string           // as the server names it
 	SystemPrompt string           // who the model is to be; empty: an assistant
 	Temperature  float64          // 0 to 2; negative: what the server takes by itself
-	History      int              // how many earlier messages and answers of a room the model is shown; 0: none, and none is kept
+	History      int              // how many earlier messages and answers of a conversation the model is shown; 0: none, and none is kept
 	MaxTokens    int              // of one answer; 0: what the server takes by itself
 	Key          bridge.Secret    // zero: the server wants none
 	Memory       bridge.Memory    // nil: nothing is kept
+	Meter        Meter            // nil: tokens are not counted
 	Files        Fetcher          // nil: the model is told the names of pictures only
 	Sink         bridge.EventSink // hears what the model was not shown; may be nil
 	RootCAs      *x509.CertPool   // nil: the system's
@@ -54,17 +55,31 @@ type LLM struct {
 
 var _ bridge.Handler = LLM{}
 
+// Meter counts the tokens that language models use, and says when it was enough.
+type Meter interface {
+	// Refuse returns an error that wraps bridge.ErrLimited, and what the room is
+	// told, if m is not to be answered.
+	Refuse(ctx context.Context, m bridge.Message) ([]bridge.Reply, error)
+	// Count counts tokens that were used for the answer to m.
+	Count(ctx context.Context, m bridge.Message, tokens int)
+}
+
 // Handle implements bridge.Handler. What it answers is remembered when it
 // returns.
 func (l LLM) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
 	if isForget(m.Text) || isForget(m.RawText) { // a trigger takes its prefix from Text
-		return l.forget(ctx, m.Key.Room)
+		return l.forget(ctx, conversation(m))
+	}
+	if l.Meter != nil {
+		if said, err := l.Meter.Refuse(ctx, m); err != nil {
+			return said, err
+		}
 	}
 	asked := bridge.Turn{Author: personName(m.Author), Text: told(m), Time: m.ReceivedAt}
 	remember := l.Memory != nil && l.History > 0
 	var history []bridge.Turn
 	if remember {
-		turns, err := l.Memory.Recall(ctx, m.Key.Room, l.History)
+		turns, err := l.Memory.Recall(ctx, conversation(m), l.History)
 		if err != nil {
 			return nil, err
 		}
@@ -79,18 +94,29 @@ func (l LLM) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, erro
 		return nil, err
 	}
 	if remember {
-		if err := l.Memory.Remember(ctx, m.Key, asked, bridge.Turn{Own: true, Text: text, Time: time.Now()}); err != nil {
+		key := m.Key
+		key.Room = conversation(m)
+		if err := l.Memory.Remember(ctx, key, asked, bridge.Turn{Own: true, Text: text, Time: time.Now()}); err != nil {
 			return nil, err
 		}
 	}
 	return []bridge.Reply{{Text: text}}, nil
 }
 
+// conversation returns what the memory calls the conversation that m is part of:
+// a room, or a thread in one. No token of a room has a slash.
+func conversation(m bridge.Message) string {
+	if m.Thread.ID == "" {
+		return m.Key.Room
+	}
+	return m.Key.Room + "/" + m.Thread.ID
+}
+
 func isForget(text string) bool { return strings.EqualFold(strings.TrimSpace(text), Prefix+"forget") }
 
-func (l LLM) forget(ctx context.Context, room string) ([]bridge.Reply, error) {
+func (l LLM) forget(ctx context.Context, conversation string) ([]bridge.Reply, error) {
 	if l.Memory != nil {
-		if err := l.Memory.Forget(ctx, room); err != nil {
+		if err := l.Memory.Forget(ctx, conversation); err != nil {
 			return nil, err
 		}
 	}
@@ -251,22 +277,25 @@ func (l LLM) ask(ctx context.Context, m bridge.Message, prompt []turn, pictures 
 		seen[len(seen)-1].pictures = pictures
 		a, err := l.complete(ctx, seen)
 		if err == nil || !refusesPictures(err) {
-			return l.posted(m, a, err)
+			return l.posted(ctx, m, a, err)
 		}
 		without, second := l.complete(ctx, prompt)
 		if second == nil {
 			l.note(m, bridge.Say("The model %s takes no pictures; it answered without", l.Model), err)
 		}
-		return l.posted(m, without, second)
+		return l.posted(ctx, m, without, second)
 	}
 	a, err := l.complete(ctx, prompt)
-	return l.posted(m, a, err)
+	return l.posted(ctx, m, a, err)
 }
 
 // posted returns an answer as it is to be posted.
-func (l LLM) posted(m bridge.Message, a *answer, err error) (string, error) {
+func (l LLM) posted(ctx context.Context, m bridge.Message, a *answer, err error) (string, error) {
 	if err != nil {
 		return "", err
+	}
+	if l.Meter != nil {
+		l.Meter.Count(ctx, m, a.tokens)
 	}
 	text, err := a.final(l)
 	if err != nil {

@@ -27,6 +27,7 @@ type answer struct {
 	thought bool   // there was something that it thought, apart from the text
 	deltas  bool   // the text came in pieces
 	pieces  int
+	tokens  int // that the server counted, of question and answer; 0: it has not said
 }
 
 // began reports whether the model has said or thought something.
@@ -189,6 +190,11 @@ type document struct {
 	BaseResp     struct {
 		StatusCode json.RawMessage `json:"status_code"`
 	} `json:"base_resp"` // MiniMax
+	Usage struct {
+		TotalTokens      int `json:"total_tokens"`
+		PromptTokens     int `json:"prompt_tokens"`
+		CompletionTokens int `json:"completion_tokens"`
+	} `json:"usage"`
 	Status string `json:"status"`
 	Object string `json:"object"`
 	Type   string `json:"type"`
@@ -224,6 +230,7 @@ func (a *answer) take(raw json.RawMessage) error {
 		return nil
 	}
 	a.pieces++
+	a.tokens = max(a.tokens, p.Usage.TotalTokens, p.Usage.PromptTokens+p.Usage.CompletionTokens)
 	if len(p.Choices) == 0 {
 		return nil
 	}

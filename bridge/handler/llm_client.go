@@ -96,6 +96,21 @@ type request struct {
 	MaxTokens           int      `json:"max_tokens,omitempty"` // local servers know no other name
 	MaxCompletionTokens int      `json:"max_completion_tokens,omitempty"`
 	Stream              bool     `json:"stream"`
+
+	StreamOptions *streamOptions `json:"stream_options,omitempty"`
+}
+
+// streamOptions ask for more than the pieces of the answer.
+type streamOptions struct {
+	IncludeUsage bool `json:"include_usage"` // the tokens that were used, at the end
+}
+
+// tokens returns about how many tokens q has, for a server that does not count.
+func (q *request) tokens() (n int) {
+	for _, t := range q.Messages {
+		n += len(t.text)
+	}
+	return (n + 3) / 4
 }
 
 // otherwise makes q ask for the same in another way, if err says that the server
@@ -107,8 +122,10 @@ func (q *request) otherwise(err error) bool {
 		return false
 	case q.MaxTokens > 0 && r.has("max_completion_tokens"):
 		q.MaxTokens, q.MaxCompletionTokens = 0, q.MaxTokens
+	case q.StreamOptions != nil && r.has("stream_options", "include_usage", "extra input", "extra field", "unexpected", "unrecognized", "unknown"):
+		q.StreamOptions = nil
 	case q.Stream && r.has("stream") && r.has("not support", "unsupported", "not allowed", "verified"):
-		q.Stream = false
+		q.Stream, q.StreamOptions = false, nil
 	case len(q.Messages) > 1 && q.Messages[0].role == systemRole &&
 		r.has("must alternate", "system role", "system message", "only user and assistant", `role 'system'`, `role "system"`):
 		system := q.Messages[0].text
@@ -130,7 +147,7 @@ func (l LLM) complete(ctx context.Context, messages []turn) (*answer, error) {
 	defer cancel()
 	client := l.client()
 	defer client.CloseIdleConnections()
-	q := request{Model: l.Model, Messages: messages, MaxTokens: l.MaxTokens, Stream: true}
+	q := request{Model: l.Model, Messages: messages, MaxTokens: l.MaxTokens, Stream: true, StreamOptions: &streamOptions{IncludeUsage: true}}
 	if l.Temperature >= 0 {
 		q.Temperature = &l.Temperature
 	}
@@ -141,6 +158,9 @@ func (l LLM) complete(ctx context.Context, messages []turn) (*answer, error) {
 		last := bases[len(bases)-1]
 		switch {
 		case err == nil:
+			if a.tokens == 0 {
+				a.tokens = q.tokens() + (a.text.Len()+3)/4
+			}
 			return a, nil
 		case isElsewhere(err) && base != last:
 			base = last

@@ -178,7 +178,7 @@ func TestLLMAnswersFromPieces(t *testing.T) {
 	}
 	request := s.requests()[0]
 	delete(request, "messages")
-	if diff := cmp.Diff(map[string]any{"model": "llama3.2", "stream": true}, request); diff != "" {
+	if diff := cmp.Diff(map[string]any{"model": "llama3.2", "stream": true, "stream_options": map[string]any{"include_usage": true}}, request); diff != "" {
 		t.Errorf("request (-want +got):\n%s", diff)
 	}
 	for name, values := range s.heads[0] {
@@ -334,6 +334,55 @@ func TestLLMRemembers(t *testing.T) {
 	want(6, "user: Alice: five")
 	if turns, _ := j.Recall(t.Context(), "other", 10); len(turns) != 2 {
 		t.Errorf("of the other room %d turns are left, want 2", len(turns))
+	}
+}
+
+// meter is a Meter that a test can read.
+type meter struct{ counted []int }
+
+func (m *meter) Refuse(context.Context, bridge.Message) ([]bridge.Reply, error) {
+	if len(m.counted) < 4 {
+		return nil, nil
+	}
+	return []bridge.Reply{{Text: "tomorrow"}}, bridge.ErrLimited
+}
+
+func (m *meter) Count(_ context.Context, _ bridge.Message, tokens int) {
+	m.counted = append(m.counted, tokens)
+}
+
+func TestLLMCountsTokens(t *testing.T) {
+	usage := `data: {"choices":[],"usage":{"prompt_tokens":90,"completion_tokens":10}}` + "\n\n"
+	s := serveModel(t, func(w http.ResponseWriter, r *http.Request, n int) {
+		switch n {
+		case 1:
+			stream(w, piece("hi"), strings.Replace(lastPiece, "data: [DONE]", usage+"data: [DONE]", 1))
+		case 2: // each piece tells the sum so far
+			stream(w, strings.ReplaceAll(usage, "90", "1"), piece("hi"), usage, lastPiece)
+		case 3:
+			io.WriteString(w, `{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"total_tokens":77}}`)
+		case 4:
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			io.WriteString(w, `{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]}`)
+		default:
+			stream(w, piece("hi there"), lastPiece)
+		}
+	})
+	m := &meter{}
+	l := s.llm()
+	l.Meter, l.History = m, 0
+	for range 4 {
+		modelReply(t, l, question("1", "hello"))
+	}
+	if len(m.counted) != 4 || !slices.Equal(m.counted[:3], []int{100, 100, 77}) || m.counted[3] < 100 || m.counted[3] > 300 {
+		t.Errorf("counted %v", m.counted)
+	}
+	if _, again := s.requests()[4]["stream_options"]; again {
+		t.Error("the server is asked again for what it does not know")
+	}
+	replies, err := l.Handle(t.Context(), question("2", "hello"))
+	if len(replies) != 1 || !errors.Is(err, bridge.ErrLimited) || len(s.requests()) != 5 {
+		t.Errorf("past the limit: %v %v", replies, err)
 	}
 }
 

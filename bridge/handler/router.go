@@ -218,7 +218,7 @@ func (a *asked) respond(ctx context.Context, m bridge.Message) ([]bridge.Reply, 
 	if errors.Is(err, bridge.ErrAgain) {
 		return nil, err
 	}
-	passed := errors.Is(err, bridge.ErrPassedOn)
+	passed := errors.Is(err, bridge.ErrPassedOn) || errors.Is(err, bridge.ErrLimited)
 	replies := slices.Clone(given)
 	if err != nil && !passed && a.config.OnError != "" {
 		replies = append(replies, bridge.Reply{Text: a.config.OnError})

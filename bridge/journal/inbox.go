@@ -27,6 +27,7 @@ const (
 	messageUnreadable
 	messageMissed
 	messagePassed
+	messageLimited
 )
 
 // messageStates are the states in the order of their numbers.
@@ -34,6 +35,7 @@ func messageStates() []bridge.MessageState {
 	return []bridge.MessageState{
 		bridge.MessageWaiting, bridge.MessageHandled, bridge.MessageFailed, bridge.MessageOwn, bridge.MessageNotForBot,
 		bridge.MessageNotAllowed, bridge.MessageRoomOff, bridge.MessageBusy, bridge.MessageUnreadable, bridge.MessageMissed, bridge.MessagePassed,
+		bridge.MessageLimited,
 	}
 }
 
@@ -334,6 +336,8 @@ func (j *Journal) Finish(ctx context.Context, id int64, replies []bridge.Reply, 
 	switch {
 	case errors.Is(cause, bridge.ErrPassedOn):
 		state, cause = messagePassed, nil
+	case errors.Is(cause, bridge.ErrLimited):
+		state = messageLimited
 	case cause != nil:
 		state = messageFailed
 	}

@@ -75,7 +75,7 @@ func (j *Journal) Messages(ctx context.Context, f Filter) ([]bridge.Record, erro
 	w.inRoom(f.Room)
 	w.newerThan("inbox", "received", f.Since)
 	if f.Level > slog.LevelInfo {
-		states := "2, 5, 7, 8, 9"
+		states := "2, 5, 7, 8, 9, 11"
 		if f.Level > slog.LevelWarn {
 			states = "2, 8"
 		}
@@ -465,7 +465,7 @@ type Last struct {
 func (j *Journal) Last(ctx context.Context) (l Last, err error) {
 	db := j.writer.current()
 	err = db.each(ctx, `SELECT id, room, message, received, state, ended, failure, body FROM inbox
-		WHERE state NOT IN (3, 5, 6, 7, 9) ORDER BY id DESC LIMIT 1`, func(scan scanner) (err error) {
+		WHERE state NOT IN (3, 5, 6, 7, 9, 11) ORDER BY id DESC LIMIT 1`, func(scan scanner) (err error) {
 		l.Message, err = j.scanMessage(scan)
 		return err
 	})

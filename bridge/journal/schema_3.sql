@@ -2,7 +2,7 @@
 -- events.
 
 -- inbox.state: 0 waiting, 1 handled, 2 failed, 3 our own reply come back, 4 not
--- for the bot, 5 not allowed, 6 conversation off, 7 busy, 8 unreadable, 9 missed, 10 passed on.
+-- for the bot, 5 not allowed, 6 conversation off, 7 busy, 8 unreadable, 9 missed, 10 passed on, 11 a limit was reached.
 ALTER TABLE inbox ADD COLUMN digest INTEGER;  -- hash of who wrote what
 ALTER TABLE inbox ADD COLUMN ended INTEGER;   -- Unix milliseconds: handled, failed, turned away
 ALTER TABLE inbox ADD COLUMN failure BLOB;    -- bridge.Failure as JSON

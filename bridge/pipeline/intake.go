@@ -51,6 +51,7 @@ type Access struct {
 	Enabled bool // false: nobody
 	Allowed AllowList
 	Own     bool // Allowed is the list of this conversation, not that of all
+	Limits  Limits
 }
 
 // Policy says what is to happen to messages, with the settings of one moment.
@@ -85,6 +86,7 @@ type Intake struct {
 
 	mu   sync.Mutex
 	told map[string]time.Time // rooms, and when they were told that we are busy
+	hour hour
 }
 
 // Accept stores a chat message with what p says of it, and returns when it is
@@ -95,7 +97,17 @@ func (in *Intake) Accept(ctx context.Context, p Policy, m bridge.Message) (bridg
 		return "", bridge.Known, nil
 	}
 	state, why := in.judge(p, m)
+	var over *excess
+	now := time.Now()
+	if state == bridge.MessageWaiting {
+		if over = in.hour.take(p.Access(m.Room.Token).Limits, m, now); over != nil {
+			state, why = bridge.MessageLimited, over.failure(m)
+		}
+	}
 	novelty, err := in.Journal.Put(ctx, m, state, why)
+	if state == bridge.MessageWaiting && (err != nil || novelty == bridge.Known) {
+		in.hour.giveBack(m, now)
+	}
 	if err != nil {
 		return state, novelty, err
 	}
@@ -113,8 +125,12 @@ func (in *Intake) Accept(ctx context.Context, p Policy, m bridge.Message) (bridg
 	}
 	e.Duration = time.Since(m.ReceivedAt)
 	in.Sink.Publish(e)
-	if state == bridge.MessageBusy && novelty != bridge.Known {
+	switch {
+	case novelty == bridge.Known:
+	case state == bridge.MessageBusy:
 		in.tell(ctx, m)
+	case over != nil && in.hour.tell(over.key, now):
+		_ = in.say(ctx, m, over.line()) // the log tells of it all the same
 	}
 	return state, novelty, nil
 }
@@ -186,15 +202,18 @@ func (in *Intake) tell(ctx context.Context, m bridge.Message) {
 	if !in.mayTell(room) {
 		return
 	}
-	_, err := in.Journal.Enqueue(ctx, []bridge.Reply{{
-		Ref: NewRef(), Room: m.Room, ReplyTo: m.Key.ID, Thread: m.Thread.ID,
-		Text: "I am still busy with " + strconv.Itoa(in.Journal.Waiting(room)) + " earlier messages here. Please say it again later.",
-	}})
+	err := in.say(ctx, m, "I am still busy with "+strconv.Itoa(in.Journal.Waiting(room))+" earlier messages here. Please say it again later.")
 	if err != nil { // the next message is told
 		in.mu.Lock()
 		delete(in.told, room)
 		in.mu.Unlock()
 	}
+}
+
+// say answers m without asking a handler.
+func (in *Intake) say(ctx context.Context, m bridge.Message, text string) error {
+	_, err := in.Journal.Enqueue(ctx, []bridge.Reply{{Ref: NewRef(), Room: m.Room, ReplyTo: m.Key.ID, Thread: m.Thread.ID, Text: text}})
+	return err
 }
 
 // mayTell reports whether a room may be told that we are busy, and that it is

@@ -106,6 +106,10 @@ func (w *Worker) handle(ctx context.Context, item bridge.InboxItem) error {
 	if errors.Is(err, bridge.ErrPassedOn) {
 		return nil // the handler has told of it
 	}
+	if errors.Is(err, bridge.ErrLimited) {
+		w.Sink.Publish(bridge.NewMessageEvent(m, bridge.MessageLimited, bridge.FailureOf(err)))
+		return nil
+	}
 	e := bridge.NewHandledEvent(m, len(replies), bridge.FailureOf(err))
 	e.Duration = took
 	w.Sink.Publish(e)

@@ -1,0 +1,159 @@
+package app_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"perch/bridge"
+	"perch/bridge/config"
+	"perch/bridge/practice"
+)
+
+// modelServer is a model server as OpenAI's is. It says what a test gives.
+type modelServer struct {
+	*httptest.Server
+
+	mu    sync.Mutex
+	asked []map[string]any
+}
+
+// models starts a model server. answer gets the request and its number, from 1.
+func models(t *testing.T, answer func(w http.ResponseWriter, body map[string]any, n int)) *modelServer {
+	t.Helper()
+	s := &modelServer{}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body map[string]any
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			t.Errorf("%s %s: %v", r.Method, r.URL, err)
+		}
+		s.mu.Lock()
+		s.asked = append(s.asked, body)
+		n := len(s.asked)
+		s.mu.Unlock()
+		w.Header().Set("Content-Type", "text/event-stream")
+		answer(w, body, n)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// requests returns what the server was asked.
+func (s *modelServer) requests() []map[string]any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.asked)
+}
+
+// sends sends a piece of an answer, at once.
+func sends(w http.ResponseWriter, text string) {
+	piece, _ := json.Marshal(map[string]any{"choices": []any{map[string]any{"delta": map[string]any{"content": text}}}})
+	_, _ = fmt.Fprintf(w, "data: %s\n\n", piece)
+	w.(http.Flusher).Flush()
+}
+
+// ends sends the end of an answer that used so many tokens.
+func ends(w http.ResponseWriter, tokens int) {
+	_, _ = fmt.Fprintf(w, `data: {"choices":[{"delta":{},"finish_reason":"stop"}]}`+"\n\n"+
+		`data: {"choices":[],"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}}`+"\n\ndata: [DONE]\n\n", tokens-1, 1, tokens)
+}
+
+// answeredBy returns a change of the configuration: a model answers.
+func answeredBy(s *modelServer, change ...func(h *config.Handler)) func(*config.Config) {
+	return with(config.LLM, func(h *config.Handler) {
+		h.BaseURL, h.Model = s.URL+"/v1", "llama3.2"
+		for _, f := range change {
+			f(h)
+		}
+	})
+}
+
+func TestLimitsOfMessagesAndTokens(t *testing.T) {
+	model := models(t, func(w http.ResponseWriter, body map[string]any, _ int) {
+		if options, _ := body["stream_options"].(map[string]any); options["include_usage"] != true {
+			t.Errorf("the model is not asked for its tokens: %v", body)
+		}
+		sends(w, "yes")
+		ends(w, 600)
+	})
+	w := newWorld(t, practice.Options{}, answeredBy(model), func(c *config.Config) {
+		c.Talk.AllowedUsers = []string{"*"}
+		c.Limits.UserTokens, c.Limits.RoomMessages = 1000, 6
+	})
+	w.ask("one?")
+	w.await("The model used 600 tokens; for alice that makes 600 today")
+	w.ask("two?")
+	if e := w.await("The model used 600 tokens; for alice that makes 1200 today"); e.Count != 600 || e.Kind != bridge.EventTokens {
+		t.Errorf("the log says %+v", e)
+	}
+	w.stop()
+	w.start()
+	if got := w.ask("three?"); !strings.Contains(got, "as much to you today as I may") {
+		t.Errorf("answered %q", got)
+	}
+	if e := w.await("was not answered: 1200 tokens"); e.Kind != bridge.EventMessageTurnedAway || !strings.Contains(e.Hint.String(), "user_tokens") {
+		t.Errorf("the log says %+v", e)
+	}
+	w.post("alice", "four?")
+	w.await("was not answered: 1200 tokens")
+	id, _ := w.post("bob", "and me?")
+	if got := w.reply(id); got != "yes" {
+		t.Errorf("bob is answered %q", got)
+	}
+	id, _ = w.post("bob", "again?")
+	w.reply(id)
+	id, _ = w.post("bob", "and again?")
+	if got := w.reply(id); !strings.Contains(got, "asked 6 times here within an hour") {
+		t.Errorf("bob is answered %q", got)
+	}
+	if n := len(model.requests()); n != 4 {
+		t.Errorf("the model was asked %d times, want 4", n)
+	}
+	if all := w.texts(bridge.ActorBot); len(all) != 6 {
+		t.Errorf("the bot says %q", all)
+	}
+}
+
+// What was said in a thread is another conversation.
+func TestModelRemembersByThread(t *testing.T) {
+	model := models(t, func(w http.ResponseWriter, _ map[string]any, n int) {
+		sends(w, fmt.Sprint("answer ", n))
+		ends(w, 10)
+	})
+	w := newWorld(t, practice.Options{Talk23: true}, answeredBy(model))
+	w.ask("in the room")
+	say := func(d practice.Draft) int {
+		t.Helper()
+		r, err := w.server.PostDraft(t.Context(), w.room, "alice", d)
+		check(t, err)
+		w.reply(r.ID)
+		return r.ID
+	}
+	thread := say(practice.Draft{Text: "about dinner", ThreadTitle: "Dinner"})
+	say(practice.Draft{Text: "more about dinner", Thread: thread})
+	w.ask("in the room again")
+	say(practice.Draft{Text: "!forget", Thread: thread})
+	say(practice.Draft{Text: "dinner?", Thread: thread})
+	w.ask("and the room?")
+	for n, want := range []string{
+		"in the room",
+		"about dinner",
+		"about dinner|answer 2|more about dinner",
+		"in the room|answer 1|in the room again",
+		"dinner?",
+		"in the room|answer 1|in the room again|answer 4|and the room?",
+	} {
+		var heard []string
+		for _, m := range model.requests()[n]["messages"].([]any)[1:] {
+			heard = append(heard, strings.TrimPrefix(m.(map[string]any)["content"].(string), "alice: "))
+		}
+		if got := strings.Join(heard, "|"); got != want {
+			t.Errorf("question %d shows the model %q, want %q", n+1, got, want)
+		}
+	}
+}
