@@ -176,6 +176,7 @@ type Reply struct {
 	Reaction string `json:"reaction,omitempty"` // one emoji
 	Remove   bool   `json:"remove,omitempty"`   // take Reaction away
 	Silent   bool   `json:"silent,omitempty"`   // do not notify people
+	Edits    string `json:"edits,omitempty"`    // Ref of an earlier reply, whose message is to have this text, if it can be edited
 
 	Answers string    `json:"answers,omitempty"` // id of the message that was asked
 	AskedAt time.Time `json:"asked_at,omitzero"` // when that message came

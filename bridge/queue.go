@@ -72,8 +72,13 @@ type Outbox interface {
 	// an error nothing is to be sent, and the reply is not the caller's any more;
 	// the error is ErrNotNow if that became so since Due.
 	Begin(ctx context.Context, id int64) error
+	// Posted returns the id of the message as which a reply to the room stands
+	// there, empty if it does not, or if Talk did not tell. known is false if there
+	// is no such reply.
+	Posted(ctx context.Context, room, ref string) (messageID string, known bool, err error)
 	// Sent records that the reply stands in the room as messageID (which can be
-	// empty). A message in the inbox with that id is our own and not handled.
+	// empty). A message in the inbox with that id is our own and not handled. A
+	// reply that this one Edits, if it has the same id, is forgotten.
 	Sent(ctx context.Context, id int64, messageID string) error
 	// Retry gives the reply back, to be handed out again at the given time.
 	// unclear says that the attempt ended without an answer.

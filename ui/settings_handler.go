@@ -64,7 +64,7 @@ func (s *fieldset) handlerSection() *handlerSection {
 	objects = append(objects, h.token.field, h.secret.field)
 	field(modelKey, h.models, h.listing)
 	objects = append(objects, h.noModels)
-	for _, name := range []string{"handler.system_prompt", "handler.temperature", "handler.history", "handler.max_tokens"} {
+	for _, name := range []string{"handler.system_prompt", "handler.temperature", "handler.history", "handler.max_tokens", "handler.stream"} {
 		field(name)
 	}
 	objects = append(

@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/bridge/practice"
+	"perch/bridge/testenv"
 )
 
 // modelServer is a model server as OpenAI's is. It says what a test gives.
@@ -155,5 +157,94 @@ func TestModelRemembersByThread(t *testing.T) {
 		if got := strings.Join(heard, "|"); got != want {
 			t.Errorf("question %d shows the model %q, want %q", n+1, got, want)
 		}
+	}
+}
+
+// growing is a world in which a model answers with growing answers. After each
+// sentence it waits until the test lets it go on.
+func growing(t *testing.T) (w *world, token string, next chan string) {
+	t.Helper()
+	next = make(chan string)
+	model := models(t, func(w http.ResponseWriter, _ map[string]any, _ int) {
+		for text := range next {
+			if text == "" {
+				ends(w, 10)
+				return
+			}
+			sends(w, text)
+		}
+	})
+	w, token = newAccount(t, answeredBy(model, func(h *config.Handler) { h.Stream, h.Trigger = true, config.OnAll }))
+	t.Cleanup(sync.OnceFunc(func() { defer func() { _ = recover() }(); close(next) }))
+	return w, token, next
+}
+
+// shows waits until the account has written text, and returns the message.
+func (w *world) shows(text string) practice.Entry {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), testenv.Patience)
+	defer cancel()
+	e, err := w.server.Wait(ctx, w.room, 0, func(e practice.Entry) bool { return e.Actor.ID == "owl" && e.Text == text })
+	if err != nil {
+		w.t.Fatalf("%q does not stand in the room, but %q: %v", text, w.texts(bridge.ActorUser), err)
+	}
+	return e
+}
+
+func TestAnswerGrows(t *testing.T) {
+	w, _, next := growing(t)
+	w.post("alice", "tell me")
+	next <- "This is how it begins. "
+	first := w.shows("This is how it begins. […]")
+	next <- "It goes on. "
+	if e := w.shows("This is how it begins. It goes on. […]"); e.ID != first.ID {
+		t.Errorf("it goes on in message %d, and began in %d", e.ID, first.ID)
+	}
+	next <- "It ends."
+	next <- ""
+	if e := w.shows("This is how it begins. It goes on. It ends."); e.ID != first.ID || e.ReplyTo == 0 {
+		t.Errorf("it ends in %+v, and began in %d", e, first.ID)
+	}
+	w.await("Reply sent")
+	w.post("alice", "and again")
+	next <- "This begins too. "
+	again := w.shows("This begins too. […]")
+	check(t, errOf(w.server.Delete(t.Context(), w.room, "owl", again.ID)))
+	next <- "Now it is whole."
+	next <- ""
+	if e := w.shows("This begins too. Now it is whole."); e.ID == again.ID {
+		t.Errorf("the deleted message is there again: %+v", e)
+	}
+	entries, err := w.server.Wait(t.Context(), w.room, 0, func(e practice.Entry) bool { return e.ID == first.ID && e.Edited })
+	if err != nil || len(w.texts(bridge.ActorUser)) != 5 {
+		t.Errorf("the room has %q (%+v, %v)", w.texts(bridge.ActorUser), entries, err)
+	}
+}
+
+// A process that is killed in the middle of an answer leaves a beginning that
+// says so, and the next one makes it whole.
+func TestKilledWhileAnAnswerGrows(t *testing.T) {
+	w, token, next := growing(t)
+	w.stop()
+	cmd := processUntil(t, w.home, token, "Logged in as")
+	w.post("alice", "tell me")
+	next <- "This is how it begins. "
+	first := w.shows("This is how it begins. […]")
+	check(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	close(next) // for the request of the killed process
+	model := models(t, func(w http.ResponseWriter, _ map[string]any, _ int) {
+		sends(w, "It is short.")
+		ends(w, 10)
+	})
+	w.cfg.Handler.BaseURL = model.URL + "/v1"
+	w.app = nil
+	w.save()
+	w.start()
+	if e := w.shows("It is short."); e.ID != first.ID {
+		t.Errorf("it ends in %+v, and began in %d", e, first.ID)
+	}
+	if all := w.texts(bridge.ActorUser); len(all) != 2 {
+		t.Errorf("the room has %q", all)
 	}
 }

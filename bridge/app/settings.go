@@ -105,6 +105,9 @@ func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []co
 	if cfg.Voice.BaseURL != "" && !s.appToken.IsZero() {
 		s.router.Ear = parts.Ear(cfg.Voice)
 	}
+	if cfg.Talk.Voice() == config.User {
+		s.router.Draft = a.draft
+	}
 	return s, nil
 }
 

@@ -149,6 +149,7 @@ type Handler struct {
 	Temperature  float64 `json:"temperature"`   // LLM: 0 to 2; negative: what the server takes by itself
 	History      int     `json:"history"`       // LLM: how many earlier messages and answers of a room it is shown
 	MaxTokens    int     `json:"max_tokens"`    // LLM: of one answer; 0: what the server takes by itself
+	Stream       bool    `json:"stream"`        // LLM: an answer is shown while it is written, where Perch writes as a user
 }
 
 // The kinds of handlers.

@@ -100,6 +100,12 @@ func checkModel(h *Handler, at *reporter) {
 	}
 }
 
+func checkStream(h *Handler, at *reporter) {
+	if h.Stream && h.Kind == LLM && at.of.Talk.Voice() == Bot {
+		at.warn(bridge.Say("has no effect: a bot cannot edit what it has posted"), bridge.Say("set %s, or follow an account", `reply_as = "user"`))
+	}
+}
+
 func checkTemperature(h *Handler, at *reporter) {
 	switch {
 	case h.Temperature < 0:

@@ -310,6 +310,13 @@ func handlerRows() []row[Handler] {
 			},
 			at: func(h *Handler) any { return &h.MaxTokens },
 		},
+		{
+			Key: Key{
+				Name: "stream", Label: bridge.Say("Growing answers"),
+				Help: bridge.Say("An answer is posted with its first sentence and grows there. It needs an account, or replies with the app token: a bot cannot edit."), Kinds: []string{LLM},
+			},
+			at: func(h *Handler) any { return &h.Stream }, check: checkStream,
+		},
 
 		{
 			Key: Key{

@@ -50,7 +50,10 @@ type LLM struct {
 	RootCAs      *x509.CertPool   // nil: the system's
 	Names        []string         // what the model is called, which it may put in front of its answer
 	Stall        time.Duration    // how long the model may be silent after its first word; 0: a minute
+	Grows        time.Duration    // how often an answer that grows is shown; 0: every two seconds
 	UserAgent    string           // empty: Perch
+
+	said func(text string) // hears what there is of the answer, each time that there is more; nil: nobody does
 }
 
 var _ bridge.Handler = LLM{}

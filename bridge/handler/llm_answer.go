@@ -28,6 +28,7 @@ type answer struct {
 	deltas  bool   // the text came in pieces
 	pieces  int
 	tokens  int // that the server counted, of question and answer; 0: it has not said
+	said    func(text string)
 }
 
 // began reports whether the model has said or thought something.
@@ -245,6 +246,9 @@ func (a *answer) take(raw json.RawMessage) error {
 		a.add(c.Message)
 	case c.Delta == nil && c.Message == nil:
 		a.text.WriteString(wordsOf(c.Text))
+	}
+	if a.said != nil {
+		a.said(a.text.String())
 	}
 	switch reason := strings.ToLower(c.FinishReason); reason {
 	case "", "null":

@@ -185,7 +185,7 @@ func (l LLM) send(ctx context.Context, client *http.Client, base *url.URL, q req
 		return nil, err
 	}
 	defer res.Body.Close()
-	a := &answer{}
+	a := &answer{said: l.said}
 	pulse := time.AfterFunc(askTimeout, func() { cancel(errStalled) })
 	defer pulse.Stop()
 	err = a.read(io.LimitReader(&watched{res.Body, pulse, func() time.Duration { return l.pause(a) }}, maxStream))

@@ -18,6 +18,9 @@ type Router struct {
 	// Ear hears voice messages, so that they are answered as if they had been
 	// written; nil: they are files like others. It is set before the first use.
 	Ear *Ear
+	// Draft returns the draft of the answer to a message; nil: answers are whole when
+	// they are posted. It is set before the first use.
+	Draft func(m bridge.Message) Draft
 
 	rooms map[string]route // by token
 	other route            // of all other conversations
@@ -109,13 +112,13 @@ func (r *Router) Queue(m bridge.Message) (most int, asked bool) {
 func (r *Router) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
 	to, text, ok := r.route(m)
 	if recording, trigger, spoken := r.recording(m); spoken && trigger.mayHear(m) {
-		return to.hear(ctx, r.Ear, m, recording, trigger, ok)
+		return to.hear(ctx, r, m, recording, trigger, ok)
 	}
 	if !ok {
 		return nil, nil
 	}
 	m.Text = text
-	return to.handle(ctx, m)
+	return to.handle(ctx, r, m)
 }
 
 // route returns who is asked about m, and with which text.
@@ -160,7 +163,7 @@ type asked struct {
 
 // hear answers a voice message, when it was heard and is for the handler. sure
 // says that it is, whatever was said.
-func (a *asked) hear(ctx context.Context, by *Ear, m bridge.Message, recording bridge.Attachment, t trigger, sure bool) ([]bridge.Reply, error) {
+func (a *asked) hear(ctx context.Context, by *Router, m bridge.Message, recording bridge.Attachment, t trigger, sure bool) ([]bridge.Reply, error) {
 	emoji := a.config.Ack
 	if emoji == "" {
 		emoji = listening
@@ -173,9 +176,9 @@ func (a *asked) hear(ctx context.Context, by *Ear, m bridge.Message, recording b
 	return replies, err
 }
 
-func (a *asked) listen(ctx context.Context, by *Ear, m bridge.Message, recording bridge.Attachment, t trigger, sure bool) ([]bridge.Reply, error) {
+func (a *asked) listen(ctx context.Context, by *Router, m bridge.Message, recording bridge.Attachment, t trigger, sure bool) ([]bridge.Reply, error) {
 	began := time.Now()
-	heard, err := by.Hear(ctx, m, recording)
+	heard, err := by.Ear.Hear(ctx, m, recording)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -195,14 +198,14 @@ func (a *asked) listen(ctx context.Context, by *Ear, m bridge.Message, recording
 		return nil, nil
 	}
 	heard.Text = text
-	return a.respond(ctx, heard)
+	return a.respond(ctx, by.Draft, heard)
 }
 
 // handle answers m. When ctx is done before there is an answer, its error is
 // that of ctx, and nothing is said to the room: m will be handled again.
-func (a *asked) handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+func (a *asked) handle(ctx context.Context, by *Router, m bridge.Message) ([]bridge.Reply, error) {
 	acked := a.config.Ack != "" && a.config.Kind != config.Commands && a.acknowledge(ctx, m, a.config.Ack)
-	replies, err := a.respond(ctx, m)
+	replies, err := a.respond(ctx, by.Draft, m)
 	if acked && ctx.Err() == nil && !errors.Is(err, bridge.ErrAgain) {
 		replies = append(replies, reaction(m, a.config.Ack, true))
 	}
@@ -210,8 +213,12 @@ func (a *asked) handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, e
 }
 
 // respond is handle without the reaction on m.
-func (a *asked) respond(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
-	given, err := a.answer(ctx, m)
+func (a *asked) respond(ctx context.Context, drafts func(bridge.Message) Draft, m bridge.Message) ([]bridge.Reply, error) {
+	var draft Draft
+	if _, ok := a.handler.(growing); ok && a.config.Stream && drafts != nil {
+		draft = drafts(m)
+	}
+	given, err := a.answer(ctx, m, draft)
 	if err != nil && ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -222,6 +229,13 @@ func (a *asked) respond(ctx context.Context, m bridge.Message) ([]bridge.Reply, 
 	replies := slices.Clone(given)
 	if err != nil && !passed && a.config.OnError != "" {
 		replies = append(replies, bridge.Reply{Text: a.config.OnError})
+	}
+	if draft != nil && len(replies) > 0 {
+		ref, refErr := draft.Ref(ctx)
+		if refErr != nil {
+			return nil, refErr
+		}
+		replies[0].Edits = ref
 	}
 	return a.finish(m, replies), err
 }
@@ -257,8 +271,9 @@ func reaction(m bridge.Message, emoji string, remove bool) bridge.Reply {
 	return bridge.Reply{Room: m.Room, ReplyTo: m.Key.ID, Reaction: emoji, Remove: remove}
 }
 
-// answer runs the handler when it is m's turn, until its deadline.
-func (a *asked) answer(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+// answer runs the handler when it is m's turn, until its deadline. A draft shows
+// the answer while it grows; nil: none.
+func (a *asked) answer(ctx context.Context, m bridge.Message, draft Draft) ([]bridge.Reply, error) {
 	select {
 	case a.slots <- struct{}{}:
 		defer func() { <-a.slots }()
@@ -272,7 +287,15 @@ func (a *asked) answer(ctx context.Context, m bridge.Message) ([]bridge.Reply, e
 		defer cancel()
 	}
 
-	replies, err := bridge.Call(timed, a.handler, m)
+	handler := a.handler
+	if g, ok := a.handler.(growing); ok && draft != nil {
+		handler = bridge.HandlerFunc(func(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+			return g.handleGrowing(ctx, m, func(ctx context.Context, text string) {
+				_ = draft.Show(ctx, a.finish(m, []bridge.Reply{{Text: text}})[0]) // the whole answer follows, whatever came of this
+			})
+		})
+	}
+	replies, err := bridge.Call(timed, handler, m)
 	if err != nil && errors.Is(timed.Err(), context.DeadlineExceeded) {
 		err = a.late(err)
 	}

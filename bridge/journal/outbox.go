@@ -189,9 +189,14 @@ func (j *Journal) Sent(ctx context.Context, id int64, messageID string) error {
 		if !j.storeText.Load() {
 			query += ", reply = " + textlessReply
 		}
-		var room string
-		if err := db.row(ctx, query+" WHERE id = ? RETURNING room", []any{replySent, millis(j.now()), messageID, id}, &room); err != nil {
+		var room, edits string
+		if err := db.row(ctx, query+" WHERE id = ? RETURNING room, reply ->> '$.edits'", []any{replySent, millis(j.now()), messageID, id}, &room, &edits); err != nil {
 			return err
+		}
+		if edits != "" && messageID != "" { // else it is a message of its own
+			if _, _, err := db.exec(ctx, "DELETE FROM outbox WHERE room = ? AND message = ? AND reply ->> '$.ref' = ?", room, messageID, edits); err != nil {
+				return err
+			}
 		}
 		if messageID == "" {
 			return nil
@@ -205,6 +210,23 @@ func (j *Journal) Sent(ctx context.Context, id int64, messageID string) error {
 	}
 	j.mu.Unlock()
 	return j.settle(id, err)
+}
+
+// Posted implements bridge.Outbox.
+func (j *Journal) Posted(ctx context.Context, room, ref string) (messageID string, known bool, err error) {
+	var id int64
+	row := j.writer.current().readers.QueryRowContext(ctx,
+		"SELECT id, COALESCE(message, '') FROM outbox WHERE room = ? AND reply ->> '$.ref' = ? ORDER BY id DESC LIMIT 1", room, ref)
+	switch err := row.Scan(&id, &messageID); {
+	case errors.Is(err, sql.ErrNoRows):
+		return "", false, nil
+	case err != nil:
+		return "", false, j.explain(err)
+	}
+	if unwritten, ok := j.isPosted(id); ok {
+		messageID = unwritten
+	}
+	return messageID, true, nil
 }
 
 // isPosted reports whether a reply was sent, as messageID, which could not be

@@ -35,6 +35,9 @@ const (
 // Talk is the server, as far as delivery needs it.
 type Talk interface {
 	bridge.Sender
+	// Edit gives a posted message another text, however often it is called. An
+	// error of CodeRejected means that the message cannot be edited.
+	Edit(ctx context.Context, room bridge.Room, messageID, text string) error
 	// FindByRef looks for a posted reply. An error of CodeUnauthorized means
 	// that it cannot look, for want of an app token.
 	FindByRef(ctx context.Context, room, ref string) (messageID string, found bool, err error)
@@ -175,6 +178,12 @@ func (d *Delivery) hopeless(item bridge.OutboxItem, code bridge.Code, now time.T
 
 // send sends a reply, unless it stands in the room already.
 func (d *Delivery) send(ctx context.Context, item bridge.OutboxItem) (messageID string, err error) {
+	if item.Reply.Edits != "" {
+		messageID, err := d.edit(ctx, item)
+		if err != nil || messageID != "" {
+			return messageID, err
+		}
+	}
 	if item.Unclear > 0 && item.Reply.Text != "" {
 		id, found, err := d.Servers.Talk().FindByRef(ctx, item.Reply.Room.Token, item.Reply.Ref)
 		if bridge.CodeOf(err) == bridge.CodeUnauthorized && item.Unclear < maxUnclear {
@@ -202,6 +211,31 @@ func (d *Delivery) send(ctx context.Context, item bridge.OutboxItem) (messageID 
 		return "", &outboxError{err}
 	}
 	return d.Servers.Talk().Send(ctx, item.Reply) // with the secret that is in force since Begin
+}
+
+// edit gives the message that a reply edits its text, and returns the message's
+// id; empty if it is not there, or cannot be edited: then the reply is a message
+// of its own.
+func (d *Delivery) edit(ctx context.Context, item bridge.OutboxItem) (messageID string, err error) {
+	r := item.Reply
+	messageID, _, err = d.Outbox.Posted(ctx, r.Room.Token, r.Edits)
+	if err != nil {
+		return "", &outboxError{err}
+	}
+	if messageID == "" {
+		return "", nil
+	}
+	if err := d.Outbox.Begin(context.WithoutCancel(ctx), item.ID); err != nil {
+		return "", &outboxError{err}
+	}
+	switch err := d.Servers.Talk().Edit(ctx, r.Room, messageID, r.Text); {
+	case err == nil:
+		return messageID, nil
+	case bridge.CodeOf(err) == bridge.CodeRejected:
+		return "", nil
+	default:
+		return "", err
+	}
 }
 
 // throttle returns how long to send nothing after a 429.

@@ -150,7 +150,7 @@ func noteworthy(m bridge.Message) bridge.Event {
 		e.Kind, e.Level, e.Text = bridge.EventReaction, slog.LevelDebug, m.Event
 		e.Title = bridge.Say("A reaction was added or removed")
 	default:
-		if e.Kind = bridge.EventRoomChanged; m.Author.Type == bridge.ActorBot { // our own, most likely
+		if e.Kind = bridge.EventRoomChanged; m.Author.Type == bridge.ActorBot || m.Event == "message_edited" { // our own, most likely
 			e.Level = slog.LevelDebug
 		}
 		e.Title = bridge.Say("Not answered, since Talk wrote it and no person: %s", m.Event)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -555,6 +556,9 @@ type server struct {
 	send  func(n int, r bridge.Reply) (string, error)
 	find  func(ref string) (string, bool, error)
 	up    func() error // nil: it is
+
+	edited []string
+	edit   func(n int) error
 }
 
 func (s *server) Answers(context.Context) error {
@@ -571,6 +575,13 @@ func (s *server) Send(_ context.Context, r bridge.Reply) (string, error) {
 	defer s.mu.Unlock()
 	s.sent = append(s.sent, r)
 	return s.send(len(s.sent), r)
+}
+
+func (s *server) Edit(_ context.Context, _ bridge.Room, messageID, text string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.edited = append(s.edited, messageID+" "+text)
+	return s.edit(len(s.edited))
 }
 
 func (s *server) Talk() pipeline.Talk { return s }
@@ -591,6 +602,62 @@ func (f *fixture) delivery(s *server) *pipeline.Delivery {
 
 func failure(code bridge.Code) error {
 	return &bridge.Error{Code: code, Text: bridge.Say("the server said no"), Hint: bridge.Say("do this")}
+}
+
+// A reply that edits an earlier one is the same message with another text, or a
+// new one where that is not possible.
+func TestDeliveryEdits(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		edit      func(n int) error
+		messageID string
+		edited    int
+		sent      []string
+		kept      []string // of the journal, with the ids of their messages
+	}{
+		{"at once", func(int) error { return nil }, "7", 1, []string{"half"}, []string{"7 whole"}},
+		{"the second time", func(n int) error {
+			if n == 1 {
+				return failure(bridge.CodeUnavailable)
+			}
+			return nil
+		}, "7", 2, []string{"half"}, []string{"7 whole"}},
+		{"refused", func(int) error { return failure(bridge.CodeRejected) }, "7", 1, []string{"half", "whole"}, []string{"7 half", "8 whole"}},
+		{"of what Talk told no id", nil, "", 0, []string{"half", "whole"}, []string{" half", " whole"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			s := &server{edit: tt.edit, send: func(n int, _ bridge.Reply) (string, error) {
+				if tt.messageID == "" {
+					return "", nil
+				}
+				return strconv.Itoa(6 + n), nil
+			}}
+			room := bridge.Room{Token: "room"}
+			half := bridge.Reply{Ref: pipeline.NewRef(), Room: room, Text: "half"}
+			whole := bridge.Reply{Ref: pipeline.NewRef(), Room: room, Text: "whole", Edits: half.Ref}
+			if _, err := f.Enqueue(t.Context(), []bridge.Reply{half, whole}); err != nil {
+				t.Fatal(err)
+			}
+			stop := running(t, f.delivery(s).Run)
+			f.await(t, func(e bridge.Event) bool { return e.Kind == bridge.EventReplySent && e.Text == "whole" })
+			stop()
+			var sent, kept []string
+			for _, r := range s.sent {
+				sent = append(sent, r.Text)
+			}
+			replies, err := f.Replies(t.Context(), journal.Filter{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range replies {
+				kept = append(kept, r.MessageID+" "+r.Reply.Text)
+			}
+			if !slices.Equal(sent, tt.sent) || !slices.Equal(kept, tt.kept) || len(s.edited) != tt.edited {
+				t.Errorf("sent %q, edited %q, kept %q", sent, s.edited, kept)
+			}
+		})
+	}
 }
 
 func TestDeliveryInOrder(t *testing.T) {
@@ -662,6 +729,10 @@ func (a attempts) Send(ctx context.Context, _ bridge.Reply) (string, error) {
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
+}
+
+func (a attempts) Edit(context.Context, bridge.Room, string, string) error {
+	return failure(bridge.CodeRejected)
 }
 
 func (a attempts) Answers(context.Context) error { return nil }

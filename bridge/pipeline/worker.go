@@ -157,7 +157,7 @@ func complete(bot Bot, m bridge.Message, replies []bridge.Reply) []bridge.Reply 
 		for _, text := range bot.Split(r.Text) {
 			r.Ref, r.Text = NewRef(), text
 			all = append(all, r)
-			r.ReplyTo = "" // only the first part quotes
+			r.ReplyTo, r.Edits = "", "" // only the first part quotes
 		}
 	}
 	return all

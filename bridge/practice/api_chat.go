@@ -310,6 +310,45 @@ func (s *Server) postChat(r *request) answer {
 	return a
 }
 
+func (s *Server) editChat(r *request) answer {
+	if r.user == nil {
+		return r.refusal(http.StatusNotFound, list{})
+	}
+	var told *message
+	var viewer *participant
+	_, err := s.act(r.detached(), r.PathValue("token"), r.user.id, func(here *room, p *participant) (_ int, hooks []hook, err error) {
+		viewer = p
+		told, hooks, err = s.edit(here, p, r.pathNumber("id"), r.text("message"))
+		return 0, hooks, err
+	})
+	refused := func(status int, why string) answer { return r.refusal(status, object{{"error", why}}) }
+	switch {
+	case r.tooLarge || errors.Is(err, errTooLong):
+		return refused(http.StatusRequestEntityTooLarge, "message")
+	case errors.Is(err, errEmpty):
+		return refused(http.StatusBadRequest, "message")
+	case errors.Is(err, errTooOld):
+		return refused(http.StatusBadRequest, "age")
+	case errors.Is(err, errDeleted):
+		return refused(http.StatusMethodNotAllowed, "message")
+	case errors.Is(err, errNotAllowed):
+		return refused(http.StatusForbidden, "permission")
+	case errors.Is(err, errNoMessage):
+		return refused(http.StatusNotFound, "message")
+	case err != nil:
+		return r.refusal(http.StatusNotFound, list{})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	here, status := s.room(r.PathValue("token")), http.StatusOK
+	if len(s.enabled(here)) > 0 {
+		status = http.StatusAccepted
+	}
+	a := r.success(status, s.chatMessage(here, told, viewer))
+	a.header.Set("X-Chat-Last-Common-Read", strconv.Itoa(here.commonRead()))
+	return a
+}
+
 // userReaction adds or removes a reaction of a user, or lists all of them.
 func (s *Server) userReaction(r *request) answer {
 	if r.user == nil {

@@ -1,16 +1,96 @@
 package practice
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
+
+// Edits are answered as recorded: chat_edit.json, chat_edit_too_old.json and others.
+func TestEditsAreAnsweredAsRecorded(t *testing.T) {
+	var late atomic.Int64
+	s, err := Start(t.Context(), Options{Now: func() time.Time { return time.Now().Add(time.Duration(late.Load())) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	room := s.AddRoom("Kitchen", "alice", "owl")
+	post := func(who, text string) int {
+		t.Helper()
+		r, err := s.Post(t.Context(), room, who, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.ID
+	}
+	own, others, deleted := post("owl", "firrst"), post("alice", "hers"), post("owl", "gone")
+	if _, err := s.Delete(t.Context(), room, "owl", deleted); err != nil {
+		t.Fatal(err)
+	}
+	edit := func(id int, text, token string) (int, string) {
+		t.Helper()
+		body, _ := json.Marshal(map[string]string{"message": text})
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut,
+			s.URL()+"/ocs/v2.php/apps/spreed/api/v1/chat/"+room+"/"+strconv.Itoa(id)+"?format=json", strings.NewReader(string(body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("OCS-APIRequest", "true")
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer "+token)
+		status, _, answer := do(t, req)
+		return status, answer
+	}
+	token := s.AppToken("owl")
+	for _, tt := range []struct {
+		name   string
+		id     int
+		text   string
+		token  string
+		status int
+		part   string
+	}{
+		{"own", own, "first", token, 200, `"message":"You edited a message"`},
+		{"empty", own, " ", token, 400, `{"error":"message"}`},
+		{"too long", own, strings.Repeat("x", 32001), token, 413, `{"error":"message"}`},
+		{"others'", others, "not mine", token, 403, `{"error":"permission"}`},
+		{"deleted", deleted, "x", token, 405, `{"error":"message"}`},
+		{"unknown", 999999999, "x", token, 404, `{"error":"message"}`},
+		{"a wrong token", own, "x", "nope", 404, `"data":[]`},
+	} {
+		if status, answer := edit(tt.id, tt.text, tt.token); status != tt.status || !strings.Contains(answer, tt.part) {
+			t.Errorf("%s: %d %s, want %d with %s", tt.name, status, answer, tt.status, tt.part)
+		}
+	}
+	late.Store(int64(25 * time.Hour))
+	if status, answer := edit(own, "x", token); status != 400 || !strings.Contains(answer, `{"error":"age"}`) {
+		t.Errorf("too old: %d %s", status, answer)
+	}
+	bot, err := s.InstallBot(Bot{Name: "Perch", URL: "http://127.0.0.1:9/", Secret: strings.Repeat("0", 64)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	late.Store(0)
+	if _, err := s.EnableBot(t.Context(), room, bot); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := edit(own, "second", token); status != 202 {
+		t.Errorf("where a bot is: %d, want 202", status)
+	}
+	for _, e := range s.Transcript(room) {
+		if e.ID == own && (e.Text != "second" || !e.Edited) {
+			t.Errorf("the room has %+v", e)
+		}
+	}
+}
 
 func TestBruteForceProtection(t *testing.T) {
 	s, room, _ := kitchen(t, Options{}, silent)

@@ -291,24 +291,38 @@ func (m *message) reaction(by actor, emoji string) int {
 // room. Its ID is that of the system message.
 func (s *Server) Edit(ctx context.Context, token, who string, id int, text string) (Result, error) {
 	return s.act(ctx, token, who, func(r *room, p *participant) (int, []hook, error) {
-		m, err := r.changeable(p, id)
+		told, hooks, err := s.edit(r, p, id, text)
 		if err != nil {
 			return 0, nil, err
 		}
-		text = phpTrim(text)
-		switch {
-		case text == "":
-			return 0, nil, errEmpty
-		case utf8.RuneCountInString(text) > s.opts.MaxLength:
-			return 0, nil, errTooLong
-		}
-		m.text = text
-		told, hooks := s.system(r, &message{
-			actor: p.actor, system: "message_edited", text: "{actor} edited a message", parent: m,
-		})
-		m.edited = told
 		return told.id, hooks, nil
 	})
+}
+
+// editable is how long after it was written a message can be edited.
+const editable = 24 * time.Hour
+
+// edit needs s.mu. told is the system message.
+func (s *Server) edit(r *room, p *participant, id int, text string) (told *message, hooks []hook, err error) {
+	m, err := r.changeable(p, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	text = phpTrim(text)
+	switch {
+	case s.now().Sub(m.at) > editable:
+		return nil, nil, errTooOld
+	case text == "":
+		return nil, nil, errEmpty
+	case utf8.RuneCountInString(text) > s.opts.MaxLength:
+		return nil, nil, errTooLong
+	}
+	m.text = text
+	told, hooks = s.system(r, &message{
+		actor: p.actor, system: "message_edited", text: "{actor} edited a message", parent: m,
+	})
+	m.edited = told
+	return told, hooks, nil
 }
 
 // Delete removes the content of a message. Who must have written it or own the
@@ -331,8 +345,10 @@ func (s *Server) Delete(ctx context.Context, token, who string, id int) (Result,
 func (r *room) changeable(p *participant, id int) (*message, error) {
 	m := r.message(id)
 	switch {
-	case m == nil || m.system != "" || m.deleted:
+	case m == nil || m.system != "":
 		return nil, errNoMessage
+	case m.deleted:
+		return nil, errDeleted
 	case p.role != roleOwner && (m.actor.kind != p.kind || m.actor.id != p.id):
 		return nil, errNotAllowed
 	}

@@ -41,6 +41,7 @@ const (
 	EndpointAny          Endpoint = ""
 	EndpointBot          Endpoint = "bot"          // messages and reactions of bots
 	EndpointChat         Endpoint = "chat"         // messages and reactions of users
+	EndpointEdit         Endpoint = "edit"         // of messages of users
 	EndpointCapabilities Endpoint = "capabilities" // what the server can do
 	EndpointStatus       Endpoint = "status"       // status.php
 	EndpointUser         Endpoint = "user"         // whose app password it is

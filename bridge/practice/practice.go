@@ -598,6 +598,8 @@ var (
 	errNotAllowed = errors.New("practice: not allowed")
 	errNoBot      = errors.New("practice: no such bot")
 	errNoMessage  = errors.New("practice: no such message in the conversation")
+	errDeleted    = errors.New("practice: the message is deleted")
+	errTooOld     = errors.New("practice: the message is too old to be edited")
 	errNoThread   = errors.New("practice: no such thread")
 	errNoParent   = errors.New("practice: no such message to reply to")
 	errEmpty      = errors.New("practice: the message is empty")

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -186,6 +187,40 @@ func (c *Client) Send(ctx context.Context, r bridge.Reply) (messageID string, er
 		return c.sendAsUser(ctx, r, q, replyTo)
 	}
 	return "", c.sendAsBot(ctx, r, q, replyTo, signed)
+}
+
+// Edit gives a message that the user of the app token wrote another text. To edit
+// it again changes nothing, so that no error is of CodeUnclear; one of
+// CodeRejected says that the message cannot be edited: it is too old, or gone.
+func (c *Client) Edit(ctx context.Context, room bridge.Room, messageID, text string) error {
+	id, err := strconv.ParseInt(messageID, 10, 64)
+	if err != nil || id < 1 || !validToken(room.Token) {
+		return &bridge.Error{Code: bridge.CodeRejected, Text: bridge.Say("%s is not the number of a message", quote(messageID))}
+	}
+	a, err := c.do(ctx, request{
+		method: http.MethodPut, path: spreed + "/chat/" + room.Token + "/" + strconv.FormatInt(id, 10), query: url.Values{"format": {"json"}},
+		body: map[string]string{"message": strings.ToValidUTF8(text, "\ufffd")}, bearer: true,
+	})
+	switch {
+	case err != nil:
+	case a.taken():
+		return nil
+	case a.lost():
+		err = unclearAnswer(a)
+	case a.fromTalk():
+		if err = c.badToken(ctx, a); err == nil {
+			err = &bridge.Error{
+				Code: bridge.CodeRejected,
+				Text: bridge.Say("Talk does not let message %[1]s be edited (%[2]s): perhaps it is too old, or gone", messageID, strconv.Itoa(a.status)), Cause: a.cause(),
+			}
+		}
+	default:
+		err = a.refusal()
+	}
+	if e, ok := errors.AsType[*bridge.Error](err); ok && e.Code == bridge.CodeUnclear {
+		e.Code = bridge.CodeUnavailable
+	}
+	return err
 }
 
 func (c *Client) sendAsBot(ctx context.Context, r bridge.Reply, q request, replyTo int64, signed string) error {
