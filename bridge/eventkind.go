@@ -33,6 +33,7 @@ const (
 	EventLoop           EventKind = "loop"            // a conversation answers itself
 	EventHandlerNote    EventKind = "handler-note"    // something a handler wants known about a message
 	EventHeard          EventKind = "heard"           // a voice message; what was said is its text
+	EventTool           EventKind = "tool"            // that a language model used; its arguments are the text
 	EventTokens         EventKind = "tokens"          // that a language model used for an answer
 )
 

@@ -37,10 +37,11 @@ type handlerSection struct {
 
 	prefix, names *formRow
 	others        *kit.Prose
+	tools         *kit.Prose
 }
 
 func (s *fieldset) handlerSection() *handlerSection {
-	h := &handlerSection{s: s, forgets: kit.NewProse(), words: kit.NewProse(), others: kit.NewProse()}
+	h := &handlerSection{s: s, forgets: kit.NewProse(), words: kit.NewProse(), others: kit.NewProse(), tools: kit.NewProse()}
 	h.kinds, h.cards = s.cards(s.setting(kindKey), s.takeKind)
 	h.list = s.commandList()
 	h.intro = kit.NewProse(kit.NewPart(
@@ -67,6 +68,7 @@ func (s *fieldset) handlerSection() *handlerSection {
 	for _, name := range []string{"handler.system_prompt", "handler.temperature", "handler.history", "handler.max_tokens", "handler.stream"} {
 		field(name)
 	}
+	objects = append(objects, h.tools)
 	objects = append(
 		objects, kit.Strut(1, 1, kit.NewPanel(kit.ColorLine, "", 0)),
 		s.pick(s.setting(triggerKey), func() string { return string(s.asked()) }, func(value string) { s.takeTrigger(config.Trigger(value)) }).field,
@@ -123,6 +125,16 @@ func (h *handlerSection) update() {
 	h.words.Hidden = len(words) < 2 || !of(config.Exec)
 	h.list.update()
 	h.updateModels()
+
+	var tools []string
+	for _, t := range s.base.Handler.Tools {
+		tools = append(tools, t.Name)
+	}
+	h.tools.Hidden = len(tools) == 0 || !of(config.LLM)
+	h.tools.Set(kit.NewPart(
+		u.say(bridge.Say("It can use these tools, which config.toml has: %s", strings.Join(tools, ", "))),
+		kit.Style{Color: kit.ColorMuted, Size: kit.SizeSmall},
+	))
 
 	rooms, handlers := len(s.base.Rooms), len(s.base.Handlers)
 	h.others.Hidden = rooms+handlers == 0

@@ -185,6 +185,7 @@ func (a *App) Close() error {
 	if l := a.listener.Load(); l != nil {
 		l.close()
 	}
+	a.programs.Kill() // those that waited for the next message
 	return errors.Join(a.journal.Close(), a.lock.Unlock())
 }
 

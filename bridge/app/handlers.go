@@ -56,7 +56,8 @@ func (p HandlerParts) Handler(name string, h config.Handler) (bridge.Handler, er
 		}, nil
 	case config.LLM:
 		return handler.LLM{
-			Name: name, BaseURL: h.BaseURL, Model: h.Model, SystemPrompt: h.SystemPrompt, Temperature: h.Temperature,
+			Tools: p.tools(h.Tools),
+			Name:  name, BaseURL: h.BaseURL, Model: h.Model, SystemPrompt: h.SystemPrompt, Temperature: h.Temperature,
 			History: h.History, MaxTokens: h.MaxTokens, Key: p.Secret(bridge.SecretOf(bridge.HandlerToken, name)),
 			Memory: p.Memory, Meter: p.Meter, Files: files, Sink: p.Sink, RootCAs: p.RootCAs, UserAgent: agent, Names: h.Names,
 		}, nil
@@ -65,6 +66,22 @@ func (p HandlerParts) Handler(name string, h config.Handler) (bridge.Handler, er
 	default:
 		return nil, &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("There is no handler of the kind %s", h.Kind)}
 	}
+}
+
+// tools returns what a model can use; nil if that is nothing. It ends with the
+// settings.
+func (p HandlerParts) tools(tools []config.Tool) *handler.Toolbox {
+	if len(tools) == 0 {
+		return nil
+	}
+	box := handler.NewToolbox(handler.Toolbox{
+		Tools: tools, Base: p.Home.ConfigDir, Dir: filepath.Join(p.Home.DataDir, "handler"), Temp: tempDir(p.Home.DataDir),
+		Running: p.Running, RootCAs: p.RootCAs, UserAgent: "Perch/" + p.Version, Sink: p.Sink, Version: p.Version,
+	})
+	if p.retired != nil {
+		context.AfterFunc(p.retired, box.Close)
+	}
+	return box
 }
 
 // Ear returns what hears voice messages.

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"perch/bridge"
 	"perch/bridge/config"
@@ -247,4 +250,54 @@ func TestKilledWhileAnAnswerGrows(t *testing.T) {
 	if all := w.texts(bridge.ActorUser); len(all) != 2 {
 		t.Errorf("the room has %q", all)
 	}
+}
+
+// A process that is killed while a tool works answers after the next start, and
+// the tool ends with it.
+func TestKilledWhileAToolWorks(t *testing.T) {
+	dir := t.TempDir()
+	tool := script(t, `cd "$1"
+if [ -e go ]; then echo done; exit; fi
+echo $$ > started
+while ! [ -e go ]; do sleep 0.05; done
+touch finished`)
+	model := models(t, func(w http.ResponseWriter, body map[string]any, _ int) {
+		messages := body["messages"].([]any)
+		if last := messages[len(messages)-1].(map[string]any); last["role"] == "tool" {
+			sends(w, "The tool says: "+last["content"].(string))
+			ends(w, 10)
+			return
+		}
+		_, _ = fmt.Fprint(w, `data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c1","function":{"name":"work","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}`+"\n\ndata: [DONE]\n\n")
+	})
+	w, token := newAccount(t, answeredBy(model, func(h *config.Handler) {
+		h.Trigger = config.OnAll
+		h.Tools = []config.Tool{{Name: "work", About: "Works", Command: []string{tool, dir}}}
+	}))
+	w.stop()
+	cmd := processUntil(t, w.home, token, "Logged in as")
+	w.post("alice", "work")
+	for began := time.Now(); !exists(filepath.Join(dir, "started")); {
+		if time.Since(began) > testenv.Patience {
+			t.Fatal("the tool was not called")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	check(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	w.app = nil
+	w.start()
+	check(t, os.WriteFile(filepath.Join(dir, "go"), nil, 0o600))
+	w.shows("The tool says: done")
+	if e := w.await("The model used the tool"); e.Kind != bridge.EventTool || e.Duration <= 0 {
+		t.Errorf("the log says %+v", e)
+	}
+	if exists(filepath.Join(dir, "finished")) || len(w.texts(bridge.ActorUser)) != 2 {
+		t.Errorf("the first call went on, or the room has %q", w.texts(bridge.ActorUser))
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

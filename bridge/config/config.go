@@ -143,6 +143,8 @@ type Handler struct {
 
 	URL string `json:"url"` // HTTP and Relay: where to post to
 
+	Tools []Tool `json:"tool"` // LLM: what it can use
+
 	BaseURL      string  `json:"base_url"`      // LLM: of an OpenAI-compatible server, with /v1
 	Model        string  `json:"model"`         // LLM
 	SystemPrompt string  `json:"system_prompt"` // LLM
@@ -257,7 +259,7 @@ func (h Handler) As(kind string) (other Handler, lost bool) {
 	other = DefaultHandler(kind)
 	values := handlerKeys(nil, &other)
 	for i, k := range handlerKeys(nil, &h) {
-		_, isCommand := k.value.(*commandValue) // It is something else in each kind.
+		_, isCommand := k.value.(tableValue) // It is something else in each kind.
 		switch {
 		case !k.set() || k.value == any(&h.Kind):
 		case isCommand || values[i].idle():

@@ -89,6 +89,9 @@ func reference(t *testing.T) string {
 			if _, ok := k.value.(*commandValue); ok {
 				meaning += " With `commands`: `[[handler.command]]` tables of `name`, `help` and `reply`."
 			}
+			if _, ok := k.value.(*toolsValue); ok {
+				meaning += " Each has `name`, `description`, `command` or `url`, `schema`, `mcp`."
+			}
 			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, text, meaning)
 		}
 	}
@@ -134,6 +137,11 @@ func TestConfigurationHasASchema(t *testing.T) {
 			p["default"] = normal
 		}
 		switch v := reflect.ValueOf(k.value).Elem(); k.value.(type) {
+		case *toolsValue:
+			text := object{"type": "string"}
+			p["type"], p["items"] = "array", closed(object{
+				"name": text, "description": text, "command": object{"type": "array", "items": text}, "url": text, "mcp": object{"type": "boolean"}, "schema": text,
+			})
 		case *commandValue:
 			text := object{"type": "string"}
 			command := closed(object{"name": text, "help": text, "reply": text})

@@ -75,8 +75,8 @@ func (k key) name() string { return k.path.String() }
 
 // set reports whether something else than the normal is said.
 func (k key) set() bool {
-	if list, ok := k.value.(*commandValue); ok {
-		return len(list.Command)+len(list.Commands) > 0
+	if list, ok := k.value.(tableValue); ok {
+		return !list.empty()
 	}
 	return !reflect.DeepEqual(k.value, k.normal)
 }
@@ -198,8 +198,8 @@ func (k key) text() string {
 		return ""
 	}
 	switch p := k.value.(type) {
-	case *commandValue:
-		return JoinCommand(p.Command)
+	case tableValue:
+		return JoinCommand(p.command())
 	case *[]string:
 		return strings.Join(*p, ", ")
 	case *float64:
@@ -235,6 +235,8 @@ func (c *Config) SetText(name, text string) (wrong bridge.Text) {
 	}
 	var v any = text
 	switch p := k.value.(type) {
+	case *toolsValue: // no line says all of it
+		return bridge.Text{}
 	case *commandValue:
 		words, closed := SplitCommand(text)
 		switch {

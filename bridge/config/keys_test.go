@@ -45,7 +45,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 			switch {
 			case f.Kind() == reflect.Struct:
 				look(f, name)
-			case f.Kind() == reflect.Map, strings.HasPrefix(name, ".Handler.Command"): // of their own
+			case f.Kind() == reflect.Map, strings.HasPrefix(name, ".Handler.Command"), name == ".Handler.Tools": // of their own
 			case !have[f.Addr().Interface()]:
 				t.Errorf("%s has no key", name)
 			}
@@ -64,7 +64,7 @@ func TestTextOfEveryKey(t *testing.T) {
 		want.Handler = h
 		got := Default()
 		got.Handler = DefaultHandler(h.Kind)
-		got.Handlers, got.Rooms, got.Handler.Commands = want.Handlers, want.Rooms, h.Commands
+		got.Handlers, got.Rooms, got.Handler.Commands, got.Handler.Tools = want.Handlers, want.Rooms, h.Commands, h.Tools
 		for name, text := range want.Texts() {
 			if wrong := got.SetText(name, text); !wrong.IsZero() {
 				t.Errorf("%s: %s", name, wrong)

@@ -232,8 +232,8 @@ func (d *document) config(at *reporter) Config {
 			continue
 		}
 		at.key = k.name()
-		if command, ok := k.value.(*commandValue); ok {
-			bad[k.name()] = !command.read(v, at)
+		if list, ok := k.value.(tableValue); ok {
+			bad[k.name()] = !list.read(v, at)
 		} else if wrong := read(k.value, v); !wrong.IsZero() {
 			at.fail(wrong, bridge.Text{})
 			bad[k.name()] = true

@@ -17,6 +17,8 @@ import (
 
 const head = "[channels_config.nextcloud_talk]\nbase_url = \"https://cloud.example.com\"\nallowed_users = [\"alice\"]\n"
 
+const llm = "[handler]\nkind = \"llm\"\nbase_url = \"http://127.0.0.1/v1\"\nmodel = \"m\"\n"
+
 func TestParseReadsEveryKey(t *testing.T) {
 	data, err := os.ReadFile("testdata/full.toml")
 	if err != nil {
@@ -56,7 +58,11 @@ func TestParseReadsEveryKey(t *testing.T) {
 			}),
 			"model": with(LLM, func(h *Handler) {
 				h.BaseURL, h.Model, h.SystemPrompt = "http://127.0.0.1:11434/v1", "llama3.2", "You are \"Perch\".\nBe brief."
-				h.Temperature, h.History, h.MaxTokens = 1, 4, 500
+				h.Temperature, h.History, h.MaxTokens, h.Stream = 1, 4, 500, true
+				h.Tools = []Tool{
+					{Name: "light", About: "Switches the light", Command: []string{"./light.py", "--once"}, Schema: `{"type": "object"}`},
+					{Name: "house", URL: "http://127.0.0.1:9000/mcp", MCP: true},
+				}
 			}),
 			"other": with(Relay, func(h *Handler) { h.URL = "http://127.0.0.1:9999/nextcloud-talk" }),
 		},
@@ -78,8 +84,8 @@ func TestParseReadsEveryKey(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{
 		`config.toml:4: channels_config.nextcloud_talk.base_url: is taken as "https://cloud.example.com/nextcloud"`,
-		"config.toml:77: rooms.knzaftd5.allowed_users: everybody is allowed who can write in this conversation, guests too",
-		"config.toml:82: rooms.quiet123.allowed_users: nobody is allowed: Perch answers no one in this conversation",
+		"config.toml:89: rooms.knzaftd5.allowed_users: everybody is allowed who can write in this conversation, guests too",
+		"config.toml:94: rooms.quiet123.allowed_users: nobody is allowed: Perch answers no one in this conversation",
 	}, texts); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
@@ -181,6 +187,11 @@ c.toml:4: handlers.house.model: is required: the model's name, as the server has
 		{"a path with a variable", head + "[handler]\nkind = \"exec\"\ncommand = [\"$HOME/bin/x\"]\n", `c.toml:6: handler.command: there is no shell that fills in $HOME: write the whole path of the program`},
 		{"no hostname", head + "[tunnel]\nmode = \"named\"\n", `c.toml:4: tunnel.hostname: is required with mode = "named": the public host name of the tunnel, such as "bot.example.com"`},
 		{"number wanted for a temperature", head + "[handler]\ntemperature = \"1\"\n", `c.toml:5: handler.temperature: must be a number, without quotes`},
+		{"tool without a description", head + llm + "[[handler.tool]]\nname = \"a\"\ncommand = [\"/bin/a\"]\n", `c.toml:8: handler.tool[1].description: is required: the model decides by it when to use the tool`},
+		{"tool of both kinds", head + llm + "[[handler.tool]]\nname = \"a\"\nmcp = true\nurl = \"http://127.0.0.1\"\ncommand = [\"/bin/a\"]\n", `c.toml:9: handler.tool[1].name: needs either command, a program and its arguments, or url, the address of a web hook`},
+		{"tool without a schema", head + llm + "[[handler.tool]]\nname = \"a\"\ndescription = \"x\"\ncommand = [\"/bin/a\"]\nschema = \"x\"\n", `c.toml:12: handler.tool[1].schema: is no JSON schema: invalid character 'x' looking for beginning of value`},
+		{"tool with an unknown key", head + llm + "[[handler.tool]]\nnam = \"a\"\n", `c.toml:9: handler.tool[1].nam: unknown key; did you mean name?`},
+		{"tool that is no table", head + "[handler]\nkind = \"llm\"\nbase_url = \"http://127.0.0.1/v1\"\nmodel = \"m\"\ntool = \"x\"\n", `c.toml:8: handler.tool: must be tables: write [[handler.tool]] on a line of its own, with its keys below`},
 		{
 			"several at once", "version = 1\ncolour = 1\n[webhook]\npath = \"x\"\nlisten = true\n[journal]\nkeep = \"1y\"\n",
 			`c.toml: channels_config.nextcloud_talk.base_url: is required: the address of your Nextcloud, such as "https://cloud.example.com"

@@ -282,6 +282,10 @@ func (k key) same(other key) bool {
 		was, _ := other.value.(*commandValue)
 		return slices.Equal(list.Command, was.Command) && slices.Equal(list.Commands, was.Commands)
 	}
+	if list, ok := k.value.(*toolsValue); ok {
+		was, _ := other.value.(*toolsValue)
+		return list.empty() && was.empty() || reflect.DeepEqual(list.Tools, was.Tools)
+	}
 	return reflect.DeepEqual(k.value, other.value)
 }
 
@@ -315,6 +319,14 @@ func (r *revision) change(k, old key) (added string, err error) {
 		if added, done, err := r.changeCommands(k, list, oldList, found); done || err != nil {
 			return added, err
 		}
+	}
+	if tools, ok := k.value.(*toolsValue); ok {
+		for _, block := range r.blocks(k.path) {
+			r.edits = append(r.edits, edit{block[0].comment, r.endOfBlock(block[0]), ""})
+		}
+		var b bytes.Buffer
+		err := tools.write(&b, k.path)
+		return b.String(), err
 	}
 	nothing := false
 	if users, ok := k.value.(*[]string); ok && k.path[0] == roomsTable {

@@ -227,3 +227,55 @@ func FuzzRevise(f *testing.F) {
 		}
 	})
 }
+
+// Tools stay as a person wrote them, until they are others or the handler is of
+// another kind.
+func TestSaveKeepsTools(t *testing.T) {
+	const file = head + llm + `
+# The lamp in the hall.
+[[handler.tool]]
+name = "light" # on or off
+description = "Switches the light"
+command = ["/bin/light"]
+
+[window]
+on_close = "quit" # always
+`
+	save := func(change func(c *Config)) string {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "config.toml")
+		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, _, err := Parse(path, []byte(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(&c)
+		if _, err := Save(path, c); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, _, err := Parse(path, data)
+		if err != nil {
+			t.Fatalf("%v in:\n%s", err, data)
+		}
+		if diff := cmp.Diff(c.Handler, read.Handler); diff != "" {
+			t.Errorf("(-saved +read):\n%s", diff)
+		}
+		return string(data)
+	}
+	if got := save(func(c *Config) { c.Handler.Model = "other" }); got != strings.Replace(file, `"m"`, `"other"`, 1) {
+		t.Errorf("another model:\n%s", got)
+	}
+	house := Tool{Name: "house", MCP: true, URL: "http://127.0.0.1:1/mcp"}
+	if got := save(func(c *Config) { c.Handler.Tools = append(c.Handler.Tools, house) }); !strings.Contains(got, "# always") || strings.Count(got, "[[handler.tool]]") != 2 {
+		t.Errorf("another tool:\n%s", got)
+	}
+	if got := save(func(c *Config) { c.Handler, _ = c.Handler.As(Commands) }); strings.Contains(got, "tool") || !strings.Contains(got, "# always") {
+		t.Errorf("another kind:\n%s", got)
+	}
+}

@@ -44,6 +44,17 @@ func Load(path string) (c Config, warnings []Problem, err error) {
 		at.fail(bridge.TextOf(err), bridge.HintOf(err))
 	}
 	for _, k := range newDraft(&c).keys() {
+		if tools, ok := k.value.(*toolsValue); ok {
+			for i, t := range tools.Tools {
+				if len(t.Command) == 0 {
+					continue
+				}
+				if _, err := FindProgram(t.Command[0], filepath.Dir(path)); err != nil {
+					at.key = commandKey(k.name(), i, "command")
+					at.warn(bridge.TextOf(err), bridge.HintOf(err))
+				}
+			}
+		}
 		if _, ok := k.value.(*commandValue); !ok || k.handler.Kind != Exec {
 			continue
 		}

@@ -388,13 +388,20 @@ func handlerRows() []row[Handler] {
 			at: func(h *Handler) any { return &h.Files }, normal: FileLink,
 		},
 
-		// The last one, because it can be tables.
+		// The last ones, because they can be tables.
 		{
 			Key: Key{
 				Name: "command", Required: true, Label: bridge.Say("Command"), Example: "python3 /home/alice/bot.py", Kinds: []string{Commands, Exec},
 				Help: bridge.Say("The program and its arguments: a full path, a path relative to the folder of config.toml (./bot.py), or a name in PATH. No shell is involved. The program reads the message as JSON and writes the answer."),
 			},
 			at: func(h *Handler) any { return &commandValue{h} }, check: checkCommand,
+		},
+		{
+			Key: Key{
+				Name: "tool", Kinds: []string{LLM},
+				Help: bridge.Say("What the model can use for an answer: [[handler.tool]] tables, each a program, a web hook or an MCP server."),
+			},
+			at: func(h *Handler) any { return &toolsValue{h} }, check: checkTools,
 		},
 	}
 }
@@ -406,6 +413,15 @@ name = "wifi"
 help = "how to get online"
 reply = "The password is on the fridge, {author}."
 Filled in are {text}, {author}, {author_id}, {room}, {date} and {time}.`
+
+// ownTools is the comment above the tools of a language model.
+const ownTools = `What the model can use for an answer, each like this:
+[[handler.tool]]
+name = "light"
+description = "Switches the light in a room on or off"
+command = ["/home/alice/bin/light"]
+schema = '''{"type": "object", "properties": {"room": {"type": "string"}, "on": {"type": "boolean"}}, "required": ["room", "on"]}'''
+With url in place of command it is a web hook; with mcp = true either is an MCP server.`
 
 // roomRows returns the keys of [rooms.<token>].
 func roomRows() []row[Room] {

@@ -53,6 +53,9 @@ func (k key) comment() string {
 	if _, ok := k.value.(*commandValue); ok && k.handler.Kind == Commands {
 		return ownCommands
 	}
+	if _, ok := k.value.(*toolsValue); ok {
+		return ownTools
+	}
 	return k.describe()
 }
 
@@ -84,7 +87,7 @@ func (k key) describe() string {
 // write writes the value of k under the given name.
 func (k key) write(b *bytes.Buffer, name string) error {
 	switch v := k.value.(type) {
-	case *commandValue:
+	case tableValue:
 		return v.write(b, k.path)
 	case *string:
 		if strings.Contains(*v, "\n") {

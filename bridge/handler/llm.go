@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -45,6 +46,7 @@ type LLM struct {
 	Key          bridge.Secret    // zero: the server wants none
 	Memory       bridge.Memory    // nil: nothing is kept
 	Meter        Meter            // nil: tokens are not counted
+	Tools        *Toolbox         // nil: the model has none
 	Files        Fetcher          // nil: the model is told the names of pictures only
 	Sink         bridge.EventSink // hears what the model was not shown; may be nil
 	RootCAs      *x509.CertPool   // nil: the system's
@@ -278,18 +280,63 @@ func (l LLM) ask(ctx context.Context, m bridge.Message, prompt []turn, pictures 
 	if len(pictures) > 0 {
 		seen := slices.Clone(prompt)
 		seen[len(seen)-1].pictures = pictures
-		a, err := l.complete(ctx, seen)
+		a, err := l.converse(ctx, m, seen)
 		if err == nil || !refusesPictures(err) {
 			return l.posted(ctx, m, a, err)
 		}
-		without, second := l.complete(ctx, prompt)
+		without, second := l.converse(ctx, m, prompt)
 		if second == nil {
 			l.note(m, bridge.Say("The model %s takes no pictures; it answered without", l.Model), err)
 		}
 		return l.posted(ctx, m, without, second)
 	}
-	a, err := l.complete(ctx, prompt)
+	a, err := l.converse(ctx, m, prompt)
 	return l.posted(ctx, m, a, err)
+}
+
+// converse asks the model, and has its tools used, until there is an answer.
+func (l LLM) converse(ctx context.Context, m bridge.Message, prompt []turn) (*answer, error) {
+	var tools []tool
+	if l.Tools != nil {
+		offered, release := l.Tools.open(ctx, m)
+		defer release()
+		tools = offered
+	}
+	calls, tokens := 0, 0
+	for {
+		a, err := l.complete(ctx, prompt, tools)
+		if err != nil && len(tools) > 0 && calls == 0 && refusesTools(err) {
+			l.note(m, bridge.Say("The model %s takes no tools; it answered without", l.Model), err)
+			tools = nil
+			a, err = l.complete(ctx, prompt, nil)
+		}
+		if err != nil {
+			return nil, err
+		}
+		tokens += a.tokens
+		a.tokens = tokens
+		if len(a.calls) == 0 {
+			return a, nil
+		}
+		if calls > maxCalls { // it was told so
+			return nil, &bridge.Error{
+				Code: bridge.CodeInvalid,
+				Text: bridge.Say("The model %[1]s goes on calling tools, after %[2]s calls", l.Model, strconv.Itoa(maxCalls)),
+				Hint: bridge.Say("A larger model does better with tools."),
+			}
+		}
+		prompt = append(slices.Clip(prompt), turn{role: modelRole, text: a.text.String(), calls: a.calls})
+		for _, c := range a.calls {
+			result := "Error: no more tools can be called for this message. Answer with what you know."
+			if calls++; calls <= maxCalls {
+				result = l.Tools.use(ctx, m, tools, c)
+			}
+			prompt = append(prompt, turn{role: toolRole, text: result, of: c.ID})
+		}
+		if ctx.Err() != nil {
+			return nil, l.late(ctx)
+		}
+	}
 }
 
 // posted returns an answer as it is to be posted.

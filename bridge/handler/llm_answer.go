@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -29,10 +30,11 @@ type answer struct {
 	pieces  int
 	tokens  int // that the server counted, of question and answer; 0: it has not said
 	said    func(text string)
+	calls   []call // what it wants of tools
 }
 
 // began reports whether the model has said or thought something.
-func (a *answer) began() bool { return a.text.Len() > 0 || a.thought }
+func (a *answer) began() bool { return a.text.Len() > 0 || a.thought || len(a.calls) > 0 }
 
 // read reads an answer that comes in pieces or as a whole, whichever was asked
 // for. Its errors are a *refusal, errNoChat, errBrokenOff and those of r.
@@ -208,6 +210,46 @@ type said struct {
 	ReasoningContent json.RawMessage `json:"reasoning_content"`
 	ReasoningDetails json.RawMessage `json:"reasoning_details"`
 	Thinking         json.RawMessage `json:"thinking"`
+	ToolCalls        []wanted        `json:"tool_calls"`
+}
+
+// wanted is a call of a tool, or a piece of one.
+type wanted struct {
+	Index    *int   `json:"index"`
+	ID       string `json:"id"`
+	Function struct {
+		Name      string          `json:"name"`
+		Arguments json.RawMessage `json:"arguments"` // a string with JSON, or the object itself
+	} `json:"function"`
+}
+
+// want adds a call of a tool, or a piece of the last one.
+func (a *answer) want(w wanted) {
+	at := len(a.calls) - 1
+	switch {
+	case w.Index != nil && *w.Index >= 0 && *w.Index < len(a.calls):
+		if at = *w.Index; w.ID != "" && a.calls[at].ID != w.ID && a.calls[at].Arguments != "" { // each has the index 0
+			at = len(a.calls)
+		}
+	case w.Index != nil, w.ID != "", w.Function.Name != "", at < 0:
+		at = len(a.calls)
+	}
+	if at == len(a.calls) {
+		if at == maxCalls+1 { // one more than are made
+			return
+		}
+		a.calls = append(a.calls, call{ID: cmp.Or(w.ID, "call_"+strconv.Itoa(at+1))})
+	}
+	c := &a.calls[at]
+	c.Name += w.Function.Name
+	if arguments := w.Function.Arguments; len(arguments) > 0 {
+		var text string
+		if json.Unmarshal(arguments, &text) != nil {
+			text = string(arguments)
+		}
+		c.Arguments += text[:min(len(text), maxArguments+1)]
+		c.Arguments = c.Arguments[:min(len(c.Arguments), maxArguments+1)]
+	}
 }
 
 // take takes a JSON document. Gemini's errors are in a list.
@@ -284,10 +326,13 @@ func bytesSay(raw json.RawMessage) bool {
 // add adds what s says, and reports whether that was something.
 func (a *answer) add(s *said) bool {
 	words := wordsOf(s.Content) + wordsOf(s.Refusal)
+	for _, w := range s.ToolCalls {
+		a.want(w)
+	}
 	a.text.WriteString(words)
 	a.thought = a.thought || bytesSay(s.Reasoning) || bytesSay(s.ReasoningContent) || bytesSay(s.ReasoningDetails) || bytesSay(s.Thinking) ||
 		words == "" && bytesSay(s.Content)
-	return words != ""
+	return words != "" || len(s.ToolCalls) > 0
 }
 
 // wordsOf returns the text in the content of a message: a string, or parts of

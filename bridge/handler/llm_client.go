@@ -53,12 +53,15 @@ const (
 	systemRole = "system"
 	personRole = "user"
 	modelRole  = "assistant"
+	toolRole   = "tool"
 )
 
 // turn is a message of the conversation that a model is shown.
 type turn struct {
 	role, text string
 	pictures   []string // addresses
+	calls      []call   // of the model: what it wants of tools
+	of         string   // of a tool: the id of the call whose result it is
 }
 
 // MarshalJSON returns t as servers take it.
@@ -71,7 +74,18 @@ func (t turn) MarshalJSON() ([]byte, error) {
 		}
 		content = parts
 	}
-	return json.Marshal(map[string]any{"role": t.role, "content": content})
+	said := map[string]any{"role": t.role, "content": content}
+	if len(t.calls) > 0 {
+		var calls []any
+		for _, c := range t.calls {
+			calls = append(calls, map[string]any{"id": c.ID, "type": "function", "function": map[string]any{"name": c.Name, "arguments": c.Arguments}})
+		}
+		said["tool_calls"] = calls
+	}
+	if t.of != "" {
+		said["tool_call_id"] = t.of
+	}
+	return json.Marshal(said)
 }
 
 // inTurns returns a conversation in which nobody speaks twice in a row, which the
@@ -96,6 +110,7 @@ type request struct {
 	MaxTokens           int      `json:"max_tokens,omitempty"` // local servers know no other name
 	MaxCompletionTokens int      `json:"max_completion_tokens,omitempty"`
 	Stream              bool     `json:"stream"`
+	Tools               []tool   `json:"tools,omitempty"`
 
 	StreamOptions *streamOptions `json:"stream_options,omitempty"`
 }
@@ -138,7 +153,7 @@ func (q *request) otherwise(err error) bool {
 }
 
 // complete asks the model.
-func (l LLM) complete(ctx context.Context, messages []turn) (*answer, error) {
+func (l LLM) complete(ctx context.Context, messages []turn, tools []tool) (*answer, error) {
 	bases, err := l.bases()
 	if err != nil {
 		return nil, err
@@ -147,7 +162,7 @@ func (l LLM) complete(ctx context.Context, messages []turn) (*answer, error) {
 	defer cancel()
 	client := l.client()
 	defer client.CloseIdleConnections()
-	q := request{Model: l.Model, Messages: messages, MaxTokens: l.MaxTokens, Stream: true, StreamOptions: &streamOptions{IncludeUsage: true}}
+	q := request{Model: l.Model, Messages: messages, MaxTokens: l.MaxTokens, Stream: true, Tools: tools, StreamOptions: &streamOptions{IncludeUsage: true}}
 	if l.Temperature >= 0 {
 		q.Temperature = &l.Temperature
 	}

@@ -41,6 +41,12 @@ func (l LLM) Diagnose(ctx context.Context) bridge.Result {
 	case !slices.ContainsFunc(models, l.isOurs):
 		return bridge.Failed(bridge.Say("%[1]s answers, but has no model %[2]s", base.Host, l.Model), why, l.pull(names))
 	}
+	if l.Tools != nil {
+		defer l.Tools.Close()
+		if err := l.Tools.diagnose(ctx); err != nil {
+			return bridge.FailedBy(err, bridge.Say("The model answers without it."))
+		}
+	}
 	return bridge.Passed(bridge.Say("%[1]s answers and has %[2]s", base.Host, l.Model))
 }
 

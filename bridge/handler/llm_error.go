@@ -120,6 +120,12 @@ func refusesPictures(err error) bool {
 	return true
 }
 
+// refusesTools reports whether err is because of the tools.
+func refusesTools(err error) bool {
+	r, ok := errors.AsType[*refusal](err)
+	return ok && r.has("tool", "function call")
+}
+
 // isElsewhere reports whether err means that the server is not at this address.
 func isElsewhere(err error) bool {
 	if r, ok := errors.AsType[*refusal](err); ok {
