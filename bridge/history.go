@@ -3,6 +3,7 @@ package bridge
 import (
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -52,12 +53,20 @@ func NewHandledEvent(m Message, replies int, failure *Failure) Event {
 	return e
 }
 
+// said returns what a reply puts into the conversation, for the log.
+func (r Reply) said() string {
+	if r.File == nil {
+		return r.Text + r.Reaction
+	}
+	return strings.TrimSpace("[" + r.File.Name + "] " + r.Text)
+}
+
 // NewReplyEvent returns the event of a reply as it stands now. Zero is returned
 // for one that nothing can be told of yet.
 func NewReplyEvent(r ReplyRecord, now time.Time) Event {
 	e := Event{
 		Time: r.EndedAt, Stage: StageSender, Room: r.Reply.Room,
-		Ref: r.Reply.Ref, MessageID: r.MessageID, Answers: r.Reply.Answers, Text: r.Reply.Text + r.Reply.Reaction,
+		Ref: r.Reply.Ref, MessageID: r.MessageID, Answers: r.Reply.Answers, Text: r.Reply.said(),
 	}
 	if e.Time.IsZero() {
 		e.Time = r.TriedAt

@@ -166,13 +166,24 @@ type Attachment struct {
 	Link     string `json:"link,omitempty"`      // for a browser
 }
 
-// Reply is one request to Talk: a text to post, or a reaction to add or remove.
+// File is a file that a Reply shares. Its content is kept beside the journal
+// until the reply was sent, or given up.
+type File struct {
+	Name     string `json:"name"` // in the conversation; no path
+	MIMEType string `json:"mime_type"`
+	Size     int64  `json:"size"`
+	Key      string `json:"key"` // by which its content is kept
+}
+
+// Reply is one request to Talk: a text to post, a file to share, or a reaction to
+// add or remove.
 type Reply struct {
 	Ref      string `json:"ref"` // Talk's referenceId, 64 hex digits: makes a resend recognisable
 	Room     Room   `json:"room"`
 	ReplyTo  string `json:"reply_to,omitempty"` // id of the message quoted or reacted to
 	Thread   string `json:"thread,omitempty"`   // id of the thread it goes into; empty: the conversation itself
-	Text     string `json:"text,omitempty"`     // Markdown; empty for a reaction
+	Text     string `json:"text,omitempty"`     // Markdown; empty for a reaction; the caption of a file
+	File     *File  `json:"file,omitempty"`
 	Reaction string `json:"reaction,omitempty"` // one emoji
 	Remove   bool   `json:"remove,omitempty"`   // take Reaction away
 	Silent   bool   `json:"silent,omitempty"`   // do not notify people

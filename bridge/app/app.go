@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -155,7 +156,7 @@ func open(ctx context.Context, o Options) (_ *App, err error) {
 	if err := a.apply(ctx, cfg, problems); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
-	if err := a.recount(ctx); err != nil {
+	if err := errors.Join(a.recount(ctx), a.spool().sweep(ctx, a.journal.Waits, 0)); err != nil { // no handler is at work
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
@@ -251,8 +252,11 @@ func (a *App) worker() *pipeline.Worker {
 }
 
 func (a *App) delivery() *pipeline.Delivery {
-	return &pipeline.Delivery{Outbox: a.journal, Servers: inForce{a}, Parallel: sendsAtOnce, Sink: a.Bus}
+	return &pipeline.Delivery{Outbox: a.journal, Servers: inForce{a}, Parallel: sendsAtOnce, Sink: a.Bus, Drop: a.spool().Drop}
 }
+
+// spool returns where the files of replies are kept.
+func (a *App) spool() spool { return spool{filepath.Join(a.Home.DataDir, "outgoing")} }
 
 // inForce gives the pipeline what the present settings say.
 type inForce struct{ app *App }
@@ -410,6 +414,9 @@ func (a *App) keepTidy(ctx context.Context) error {
 	for {
 		s := a.current.Load()
 		if err := a.journal.Prune(ctx, time.Now().Add(-time.Duration(s.config.Journal.Keep))); err != nil && ctx.Err() == nil {
+			a.Bus.Publish(bridge.Event{Stage: bridge.StageJournal, Kind: bridge.EventJournalFailed, Title: bridge.Say("Old messages could not be removed")}.Failed(err))
+		}
+		if err := a.spool().sweep(ctx, a.journal.Waits, orphanAge); err != nil && ctx.Err() == nil {
 			a.Bus.Publish(bridge.Event{Stage: bridge.StageJournal, Kind: bridge.EventJournalFailed, Title: bridge.Say("Old messages could not be removed")}.Failed(err))
 		}
 		select {

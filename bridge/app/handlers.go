@@ -29,6 +29,8 @@ type HandlerParts struct {
 	Sink    bridge.EventSink
 	Version string
 	Running *handler.Programs
+	// Outgoing keeps the files of answers; nil: there are none.
+	Outgoing handler.Outgoing
 
 	retired context.Context //nolint:containedctx // The end of the settings; nil: there is none.
 }
@@ -46,13 +48,13 @@ func (p HandlerParts) Handler(name string, h config.Handler) (bridge.Handler, er
 	case config.Exec:
 		return handler.Exec{ // if it is not there, that is said when it is asked: it may be put there meanwhile
 			Command: h.Command, Base: p.Home.ConfigDir, Dir: filepath.Join(p.Home.DataDir, "handler"), Temp: tempDir(p.Home.DataDir), Files: files,
-			Running: p.Running,
+			Running: p.Running, Outgoing: p.Outgoing, Sink: p.Sink,
 		}, nil
 	case config.HTTP:
 		return handler.HTTP{
 			Name: name, URL: h.URL, Token: p.Secret(bridge.SecretOf(bridge.HandlerToken, name)),
 			Secret: p.Secret(bridge.SecretOf(bridge.HandlerSecret, name)),
-			Sign:   talk.Sign, RootCAs: p.RootCAs, Files: files, UserAgent: agent,
+			Sign:   talk.Sign, RootCAs: p.RootCAs, Files: files, UserAgent: agent, Outgoing: p.Outgoing, Sink: p.Sink,
 		}, nil
 	case config.LLM:
 		return handler.LLM{

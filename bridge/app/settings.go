@@ -57,6 +57,9 @@ func (s *settings) limits() pipeline.Limits {
 	return pipeline.Limits{User: s.config.Limits.UserMessages, Room: s.config.Limits.RoomMessages}
 }
 
+// Own implements pipeline.Policy.
+func (s *settings) Own(m bridge.Message) bool { return s.talk.Shared(m) }
+
 // Route implements pipeline.Policy.
 func (s *settings) Route(m bridge.Message) (most int, asked bool) { return s.router.Queue(m) }
 
@@ -84,6 +87,7 @@ func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []co
 		ReplyAs:   string(cfg.Talk.Voice()),
 		RootCAs:   pool,
 		UserAgent: "Perch/" + a.Version,
+		Open:      a.spool().Open,
 	})
 	if err != nil {
 		return nil, err
@@ -97,6 +101,9 @@ func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []co
 		Secret:  func(name string) bridge.Secret { return s.read(ctx, a.Secrets, name) },
 		Files:   s.talk, RootCAs: pool, Memory: a.journal, Status: a.statusLines, Sink: a.Bus, Version: a.Version,
 		Running: &a.programs, Meter: a.meter,
+	}
+	if !s.appToken.IsZero() {
+		parts.Outgoing = a.spool()
 	}
 	s.router, err = handler.NewRouter(cfg, parts.Handler, a.acknowledge, a.Bus)
 	if err != nil {

@@ -41,7 +41,7 @@ const (
 // other than 0 is an error, with the end of standard error as its cause.
 //
 // The environment holds PATH, HOME, LANG, USER, TZ and TMPDIR (on Windows what
-// programs need there) and nothing else of Perch's.
+// programs need there), PERCH_OUT, and nothing else of Perch's.
 //
 // What the program started ends with it, and all of it when ctx is done: first
 // on request, half a second later by force. On Windows they are in a job. On
@@ -57,6 +57,12 @@ type Exec struct {
 	Temp    string    // where folders for single messages are made and removed; see CleanTemp
 	Files   Fetcher   // gets the files that were shared; nil: the program gets their links
 	Running *Programs // has the program while it runs; may be nil
+	// Outgoing keeps the files that the program leaves in its folder PERCH_OUT,
+	// which are shared; nil: that is said in their place.
+	Outgoing Outgoing
+	Sink     bridge.EventSink // hears of files that are not shared; may be nil
+
+	out string // PERCH_OUT; empty: none
 }
 
 // Exec is a Handler.
@@ -93,11 +99,19 @@ func (e Exec) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, err
 	if err != nil {
 		return nil, &bridge.Error{Code: bridge.CodeInternal, Text: bridge.Say("The message could not be written as JSON"), Cause: err}
 	}
+	e.out = filepath.Join(temp, "out")
+	if err := os.Mkdir(e.out, 0o700); err != nil {
+		return nil, noFolder(e.out, err)
+	}
 	text, err := e.run(ctx, path, temp, append(input, '\n'))
-	if err != nil || text == "" {
+	if err != nil {
 		return nil, err
 	}
-	return []bridge.Reply{{Text: text}}, nil
+	var replies []bridge.Reply
+	if text != "" {
+		replies = []bridge.Reply{{Text: text}}
+	}
+	return withFiles(e.Outgoing, e.Sink, m, replies, filesIn(e.out)), nil
 }
 
 // Diagnose looks whether the program can be run, and does not run it.
@@ -133,6 +147,9 @@ func (e Exec) run(ctx context.Context, path, temp string, input []byte) (string,
 	cmd := exec.CommandContext(limited, path, e.Command[1:]...)
 	cmd.Dir = e.Dir
 	cmd.Env = environment(temp)
+	if e.out != "" {
+		cmd.Env = append(cmd.Env, "PERCH_OUT="+e.out)
+	}
 	cmd.WaitDelay = exitGrace
 
 	family, err := newFamily(cmd, temp)

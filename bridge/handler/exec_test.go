@@ -300,7 +300,7 @@ func TestExecEnvironment(t *testing.T) {
 	}
 	e := newExec(t, "environment")
 	got, err := answerOf(t.Context(), t, e, hello())
-	if err != nil || strings.Contains(got, "secret") || strings.Contains(got, "PERCH") {
+	if err != nil || strings.Contains(got, "secret") || strings.Contains(strings.Replace(got, "\nPERCH_OUT=", "", 1), "PERCH") {
 		t.Fatalf("%v\n%s", err, got)
 	}
 	if runtime.GOOS == "windows" {
@@ -310,12 +310,16 @@ func TestExecEnvironment(t *testing.T) {
 	for line := range strings.Lines(got) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		names = append(names, name)
-		if name == "TMPDIR" && filepath.Dir(value) != e.Temp || name != "TMPDIR" && value != os.Getenv(name) {
+		if name == "PERCH_OUT" {
+			value = filepath.Dir(value)
+		}
+		ours := name == "TMPDIR" || name == "PERCH_OUT"
+		if ours && filepath.Dir(value) != e.Temp || !ours && value != os.Getenv(name) {
 			t.Errorf("%s is %q", name, value)
 		}
 	}
 	slices.Sort(names)
-	if diff := cmp.Diff([]string{"HOME", "LANG", "PATH", "TMPDIR", "TZ", "USER"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"HOME", "LANG", "PATH", "PERCH_OUT", "TMPDIR", "TZ", "USER"}, names); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

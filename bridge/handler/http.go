@@ -31,7 +31,8 @@ const (
 // answers:
 //
 //   - status 204, or nothing: no reply;
-//   - application/json: {"reply": "…"}, {"replies": ["…", …]}, {"reaction": "👍"}
+//   - application/json: {"reply": "…"}, {"replies": ["…", …]}, {"reaction": "👍"},
+//     {"files": [{"name": "…", "data": "…" or "url": "…"}, …]}
 //     or several of them, or just a string;
 //   - text/plain: the reply;
 //   - text/html or no type at all, which is what many servers say by themselves:
@@ -51,6 +52,9 @@ type HTTP struct {
 	// a Secret.
 	Sign      func(secret bridge.Secret, random, body string) string
 	UserAgent string // empty: that of Go
+
+	Outgoing Outgoing         // keeps the files that it answers with; nil: that is said in their place
+	Sink     bridge.EventSink // hears of files that are not shared; may be nil
 }
 
 // HTTP is a Handler.
@@ -76,7 +80,11 @@ func (h HTTP) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, err
 	if err != nil {
 		return nil, &bridge.Error{Code: bridge.CodeInternal, Text: bridge.Say("The request could not be written as JSON"), Cause: err}
 	}
-	a, err := e.post(ctx, h.header(body), body, maxAnswer)
+	limit := int64(maxAnswer)
+	if h.Outgoing != nil {
+		limit = maxAnswerWithFiles
+	}
+	a, err := e.post(ctx, h.header(body), body, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -89,13 +97,21 @@ func (h HTTP) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, err
 	case errors.Is(a.err, errTooLong):
 		return nil, &bridge.Error{
 			Code: bridge.CodeInvalid,
-			Text: bridge.Say("%[1]s answered with more than %[2]s bytes", e.url.Host, strconv.Itoa(maxAnswer)),
+			Text: bridge.Say("%[1]s answered with more than %[2]s bytes", e.url.Host, strconv.FormatInt(limit, 10)),
 			Hint: howToAnswer(),
 		}
 	case a.err != nil:
 		return nil, e.unreachable(a.err)
 	}
-	return repliesOf(a.header.Get("Content-Type"), a.body)
+	replies, err := repliesOf(a.header.Get("Content-Type"), a.body)
+	if err != nil {
+		return nil, err
+	}
+	files, err := h.filesOfJSON(ctx, e, a.body)
+	if err != nil {
+		return nil, err
+	}
+	return withFiles(h.Outgoing, h.Sink, m, replies, files), nil
 }
 
 func (h HTTP) header(body []byte) http.Header {
@@ -150,7 +166,7 @@ func dataURL(mimeType string, content []byte) string {
 }
 
 func howToAnswer() bridge.Text {
-	return bridge.Say(`Let it answer with JSON such as %s, with plain text, or with status 204 for no reply.`, `{"reply": "…"}, {"replies": ["…", "…"]}, {"reaction": "👍"}`)
+	return bridge.Say(`Let it answer with JSON such as %s, with plain text, or with status 204 for no reply.`, `{"reply": "…"}, {"replies": ["…", "…"]}, {"reaction": "👍"}, {"files": […]}`)
 }
 
 // repliesOf returns the replies in the body of a web hook's answer.
@@ -281,7 +297,8 @@ func repliesOfJSON(body []byte) ([]bridge.Reply, error) {
 	reply, hasReply := fields["reply"]
 	list, hasReplies := fields["replies"]
 	reaction, hasReaction := fields["reaction"]
-	if !hasReply && !hasReplies && !hasReaction {
+	_, hasFiles := fields["files"]
+	if !hasReply && !hasReplies && !hasReaction && !hasFiles {
 		return nil, noReply(body)
 	}
 

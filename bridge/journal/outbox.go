@@ -229,6 +229,21 @@ func (j *Journal) Posted(ctx context.Context, room, ref string) (messageID strin
 	return messageID, true, nil
 }
 
+// Waits returns the replies that are not sent and not given up.
+func (j *Journal) Waits(ctx context.Context) (all []bridge.Reply, err error) {
+	err = j.writer.current().each(ctx, "SELECT reply FROM outbox WHERE state = 0", func(scan scanner) error {
+		var body []byte
+		if err := scan(&body); err != nil {
+			return err
+		}
+		var r bridge.Reply
+		_ = json.Unmarshal(body, &r) // it will be set aside
+		all = append(all, r)
+		return nil
+	})
+	return all, j.explain(err)
+}
+
 // isPosted reports whether a reply was sent, as messageID, which could not be
 // written down.
 func (j *Journal) isPosted(id int64) (messageID string, ok bool) {

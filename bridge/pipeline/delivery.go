@@ -52,6 +52,9 @@ type Delivery struct {
 	Servers  TalkSource
 	Parallel int // how many are sent at once, each to another room
 	Sink     bridge.EventSink
+	// Drop forgets the content of a file that was shared, or never will be; may be
+	// nil.
+	Drop func(f bridge.File)
 
 	throttled atomic.Int32              // 429s in a row
 	succeeded atomic.Pointer[time.Time] // when a reply was sent last; nil: never
@@ -113,9 +116,24 @@ func (d *Delivery) deliver(ctx context.Context, item bridge.OutboxItem) error {
 		ID: item.ID, Reply: item.Reply, QueuedAt: item.QueuedAt, Attempts: item.Attempts + 1, TriedAt: started, MessageID: messageID,
 	}
 	err = d.conclude(context.WithoutCancel(ctx), item, err, &r, now)
+	if f := item.Reply.File; f != nil && err == nil && !r.EndedAt.IsZero() {
+		if d.Drop != nil {
+			d.Drop(*f)
+		}
+		if r.State == bridge.ReplyGivenUp {
+			d.excuse(context.WithoutCancel(ctx), item.Reply, r.Failure)
+		}
+	}
 	e := bridge.NewReplyEvent(r, now)
 	d.Sink.Publish(e)
 	return err
+}
+
+// excuse says in the conversation that a file could not be shared there, and why.
+func (d *Delivery) excuse(ctx context.Context, r bridge.Reply, why *bridge.Failure) {
+	r.Text = "I could not share the file " + r.File.Name + " here: " + why.Reason.String() + "."
+	r.Ref, r.File = NewRef(), nil
+	_, _ = d.Outbox.Enqueue(ctx, []bridge.Reply{r}) // the log tells of the file all the same
 }
 
 // outboxError is a failure of the outbox, not of the server.
@@ -184,7 +202,7 @@ func (d *Delivery) send(ctx context.Context, item bridge.OutboxItem) (messageID 
 			return messageID, err
 		}
 	}
-	if item.Unclear > 0 && item.Reply.Text != "" {
+	if item.Unclear > 0 && item.Reply.Reaction == "" {
 		id, found, err := d.Servers.Talk().FindByRef(ctx, item.Reply.Room.Token, item.Reply.Ref)
 		if bridge.CodeOf(err) == bridge.CodeUnauthorized && item.Unclear < maxUnclear {
 			err = d.Servers.Talk().Answers(ctx) // the last attempt is not for a server that is down

@@ -58,6 +58,9 @@ type Access struct {
 type Policy interface {
 	// Access returns who is answered in a conversation.
 	Access(room string) Access
+	// Own reports whether a message is what we have just shared, as another than
+	// the bot.
+	Own(m bridge.Message) bool
 	// Route reports whether a handler is to be asked about a message, and how
 	// many can wait for that in its room. It returns at once.
 	Route(m bridge.Message) (most int, asked bool)
@@ -95,6 +98,10 @@ func (in *Intake) Accept(ctx context.Context, p Policy, m bridge.Message) (bridg
 	if m.Kind != bridge.KindChat {
 		in.Sink.Publish(noteworthy(m))
 		return "", bridge.Known, nil
+	}
+	if p.Own(m) {
+		novelty, err := in.Journal.Put(ctx, m, bridge.MessageOwn, nil)
+		return bridge.MessageOwn, novelty, err
 	}
 	state, why := in.judge(p, m)
 	var over *excess

@@ -20,6 +20,8 @@ func (l limited) Access(string) pipeline.Access {
 	return pipeline.Access{Enabled: true, Allowed: pipeline.AllowList{"*"}, Limits: l.Limits}
 }
 
+func (limited) Own(bridge.Message) bool { return false }
+
 func (limited) Route(bridge.Message) (int, bool) { return 100, true }
 
 func TestLimits(t *testing.T) {

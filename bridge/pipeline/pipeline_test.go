@@ -183,6 +183,8 @@ func (policy) Access(room string) pipeline.Access {
 	return pipeline.Access{Enabled: room != "off", Allowed: pipeline.AllowList{"alice"}, Own: room == "own"}
 }
 
+func (policy) Own(m bridge.Message) bool { return m.Text == "!ours" }
+
 func (p policy) Route(m bridge.Message) (int, bool) { return p.most, strings.HasPrefix(m.Text, "!") }
 
 func TestIntake(t *testing.T) {
@@ -231,6 +233,15 @@ func TestIntake(t *testing.T) {
 				t.Errorf("event: %v %q, hint %q", e.Level, e.Title, e.Hint)
 			}
 		})
+	}
+}
+
+// What was shared as another than the bot is neither answered nor told of.
+func TestIntakeKnowsWhatWasShared(t *testing.T) {
+	f := newFixture(t)
+	state, novelty, err := f.intake().Accept(t.Context(), policy{10}, f.message("room", "!ours"))
+	if queued, _ := f.Backlog(); err != nil || state != bridge.MessageOwn || novelty != bridge.Fresh || queued != 0 {
+		t.Errorf("Accept: %s %v %v, %d queued", state, novelty, err, queued)
 	}
 }
 

@@ -154,7 +154,18 @@ func complete(bot Bot, m bridge.Message, replies []bridge.Reply) []bridge.Reply 
 		if r.Thread == "" && r.Room.Token == m.Room.Token {
 			r.Thread = m.Thread.ID
 		}
-		for _, text := range bot.Split(r.Text) {
+		file := r.File
+		r.File = nil
+		texts := bot.Split(r.Text)
+		if file != nil && len(texts) > 1 { // a caption is no longer than a message
+			texts = append(texts, "")
+		} else if file != nil && len(texts) == 0 {
+			texts = []string{""}
+		}
+		for i, text := range texts {
+			if i == len(texts)-1 {
+				r.File = file
+			}
 			r.Ref, r.Text = NewRef(), text
 			all = append(all, r)
 			r.ReplyTo, r.Edits = "", "" // only the first part quotes

@@ -66,6 +66,9 @@ func (s *Server) handler() http.Handler {
 	route("POST "+talk+"/v1/bot/{token}/{bot}", EndpointBots, s.setBot)
 	route("DELETE "+talk+"/v1/bot/{token}/{bot}", EndpointBots, s.setBot)
 	route("GET /remote.php/dav/files/{user}/{path...}", EndpointFiles, s.getFile)
+	route("PUT /remote.php/dav/files/{user}/{path...}", EndpointFiles, s.putFile)
+	route("MKCOL /remote.php/dav/files/{user}/{path...}", EndpointFiles, s.makeFolder)
+	route("POST /ocs/v2.php/apps/files_sharing/api/v1/shares", EndpointShares, s.postShare)
 	route("POST /index.php/login/v2", EndpointOther, s.startLogin)
 	route("POST /index.php/login/v2/poll", EndpointOther, s.pollLogin)
 	route("GET /index.php/login/v2/flow/{flow}", EndpointOther, s.loginPage)
@@ -172,6 +175,9 @@ func (r *request) parse(w http.ResponseWriter) {
 	r.params = map[string]any{}
 	for name, values := range r.URL.Query() {
 		r.params[name] = values[0]
+	}
+	if r.endpoint == EndpointFiles { // its body is a file
+		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {

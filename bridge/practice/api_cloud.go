@@ -1,6 +1,7 @@
 package practice
 
 import (
+	"cmp"
 	"crypto/sha256"
 	_ "embed" // the longest answers
 	"encoding/hex"
@@ -91,9 +92,7 @@ func (s *Server) getUser(r *request) answer {
 // under Talk/ what was shared with that user.
 func (s *Server) getFile(r *request) answer {
 	if r.user == nil {
-		a := davError(http.StatusUnauthorized, "NotAuthenticated", "Cannot authenticate over ajax calls")
-		a.header.Set("WWW-Authenticate", `Basic realm="Nextcloud", charset="UTF-8"`)
-		return a
+		return davUnauthorized()
 	}
 	path := r.PathValue("path")
 	if r.PathValue("user") == r.user.id {
@@ -107,7 +106,7 @@ func (s *Server) getFile(r *request) answer {
 			return a
 		}
 	}
-	return davError(http.StatusNotFound, "NotFound", "File with name //"+path+" could not be located")
+	return notFoundDAV(path)
 }
 
 func (s *Server) sharedFile(userID, path string) *file {
@@ -119,7 +118,10 @@ func (s *Server) sharedFile(userID, path string) *file {
 			continue
 		}
 		for _, m := range here.messages {
-			if m.file != nil && m.file.name == name && received == (m.actor.id != userID) {
+			if m.file == nil {
+				continue
+			}
+			if m.actor.id == userID && cmp.Or(m.file.path, m.file.name) == path || m.actor.id != userID && received && m.file.name == name {
 				return m.file
 			}
 		}

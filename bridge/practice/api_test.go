@@ -555,3 +555,70 @@ func FuzzRequests(f *testing.F) {
 		}
 	})
 }
+
+// Uploads and shares are answered as recorded: dav_put.json, share_file.json and
+// others.
+func TestFilesAreAnsweredAsRecorded(t *testing.T) {
+	s, err := Start(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	room, other := s.AddRoom("Kitchen", "alice", "owl"), s.AddRoom("Office", "alice")
+	token := s.AppToken("owl")
+	send := func(method, path, body, token string, header ...string) (int, string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, s.URL()+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("OCS-APIRequest", "true")
+		req.Header.Set("Authorization", "Bearer "+token)
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		status, _, answer := do(t, req)
+		return status, answer
+	}
+	const dav = "/remote.php/dav/files/owl/"
+	share := func(path, room string) (int, string) {
+		t.Helper()
+		body, _ := json.Marshal(map[string]any{
+			"shareType": 10, "shareWith": room, "path": path, "referenceId": "ref-" + path, "talkMetaData": `{"caption":"look","silent":true}`,
+		})
+		return send("POST", "/ocs/v2.php/apps/files_sharing/api/v1/shares?format=json", string(body), token, "Content-Type", "application/json")
+	}
+	for _, tt := range []struct {
+		name   string
+		do     func() (int, string)
+		status int
+		part   string
+	}{
+		{"no folder", func() (int, string) { return send("PUT", dav+"Talk/x.png", "x", token) }, 404, "could not be located"},
+		{"a folder", func() (int, string) { return send("MKCOL", dav+"Talk", "", token) }, 201, ""},
+		{"the folder again", func() (int, string) { return send("MKCOL", dav+"Talk", "", token) }, 405, "already exists"},
+		{"a file", func() (int, string) { return send("PUT", dav+"Talk/x.png", "x", token, "Content-Type", "image/png") }, 201, ""},
+		{"over it", func() (int, string) { return send("PUT", dav+"Talk/x.png", "xy", token, "Content-Type", "image/png") }, 204, ""},
+		{"not over it", func() (int, string) { return send("PUT", dav+"Talk/x.png", "z", token, "If-None-Match", "*") }, 412, ""},
+		{"a forbidden name", func() (int, string) { return send("PUT", dav+"Talk/.htaccess", "z", token) }, 400, "reserved word"},
+		{"a wrong token", func() (int, string) { return send("PUT", dav+"Talk/y.png", "z", "nope") }, 401, ""},
+		{"a share", func() (int, string) { return share("/Talk/x.png", room) }, 200, `"share_type":10`},
+		{"the share again", func() (int, string) { return share("/Talk/x.png", room) }, 403, "Path is already shared with this conversation"},
+		{"of nothing", func() (int, string) { return share("/Talk/y.png", room) }, 404, `Wrong path, file\/folder does not exist`},
+		{"where the user is not", func() (int, string) { return share("/Talk/x.png", other) }, 404, "Conversation not found"},
+		{"over the quota", func() (int, string) { s.SetQuota("owl", 3); return send("PUT", dav+"Talk/z.png", "zz", token) }, 507, "Insufficient space in /Talk/z.png, 2 required, 1 available"},
+	} {
+		if status, answer := tt.do(); status != tt.status || !strings.Contains(answer, tt.part) {
+			t.Errorf("%s: %d %s, want %d with %q", tt.name, status, answer, tt.status, tt.part)
+		}
+	}
+	n := 0
+	for _, e := range s.Transcript(room) {
+		if e.File == "x.png" && e.Text == "look" && e.Silent && e.ReferenceID == "ref-/Talk/x.png" {
+			n++
+		}
+	}
+	if n != 2 { // the second share was refused and posted
+		t.Errorf("the file stands there %d times", n)
+	}
+}

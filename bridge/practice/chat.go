@@ -60,6 +60,9 @@ type file struct {
 	content                    []byte
 	voice                      bool   // recorded in Talk
 	contact                    string // whose card it is
+
+	path     string          // in the files of who uploaded it; empty: name
+	sharedIn map[string]bool // tokens of rooms
 }
 
 // store needs s.mu.
@@ -499,14 +502,22 @@ func (s *Server) share(
 		if utf8.RuneCountInString(d.Text) > s.opts.MaxLength {
 			return 0, nil, errTooLong
 		}
+		if r.locked {
+			return 0, nil, errNotAllowed
+		}
 		parent, err := r.parent(d.ReplyTo)
 		if err != nil {
 			return 0, nil, err
 		}
 		objects, shared := fn(r)
-		m := &message{actor: p.actor, role: p.role, text: phpTrim(d.Text), parent: parent, objects: objects, file: shared}
+		m := &message{
+			actor: p.actor, role: p.role, text: phpTrim(d.Text), parent: parent, objects: objects, file: shared, silent: d.Silent,
+			reference: phpTrim(d.ReferenceID[:min(len(d.ReferenceID), 64)]),
+		}
 		if parent != nil {
 			m.thread = parent.thread
+		} else if first := r.message(d.Thread); s.opts.Talk23 && first != nil {
+			m.thread = first.thread
 		}
 		if m.text == "" || shared != nil && shared.voice {
 			m.text = "{" + objects[0].name + "}"
@@ -594,7 +605,7 @@ func actorParameter(a actor) object {
 }
 
 func (s *Server) fileParameter(m *message, viewer *participant, own bool) object {
-	path, link, permissions, preview := m.file.name, m.file.link, "27", "no"
+	path, link, permissions, preview := cmp.Or(m.file.path, m.file.name), m.file.link, "27", "no"
 	if viewer != nil {
 		link = s.backend + "/index.php/f/" + m.file.id
 		if !own {

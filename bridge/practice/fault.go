@@ -48,6 +48,7 @@ const (
 	EndpointRooms        Endpoint = "rooms"        // conversations of a user
 	EndpointBots         Endpoint = "bots"         // which bots are installed and enabled
 	EndpointFiles        Endpoint = "files"        // WebDAV
+	EndpointShares       Endpoint = "shares"       // of files with conversations
 	EndpointOther        Endpoint = "other"        // login, unknown paths
 )
 

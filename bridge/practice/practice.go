@@ -35,13 +35,13 @@ import (
 
 // Bounds of what a Server keeps and takes.
 const (
-	keepMessages  = 1000    // in a room
-	keepRequests  = 1000    // in the log
-	keepReactions = 200     // on a message
-	keepAddresses = 1000    // with wrong signatures
-	keepLogins    = 20      // login flows that wait for their user
-	maxBody       = 2 << 20 // bytes of a request
-	maxFile       = 8 << 20 // bytes of a shared file
+	keepMessages  = 1000     // in a room
+	keepRequests  = 1000     // in the log
+	keepReactions = 200      // on a message
+	keepAddresses = 1000     // with wrong signatures
+	keepLogins    = 20       // login flows that wait for their user
+	maxBody       = 2 << 20  // bytes of a request
+	maxFile       = 24 << 20 // bytes of a shared file
 )
 
 // Options are the settings of a Server. The zero value is a server on a free
@@ -97,6 +97,11 @@ type Server struct {
 type user struct {
 	id, name string
 	admin    bool
+
+	files   map[string]*file // that the user uploaded, by path
+	folders map[string]bool
+	limited bool // quota counts
+	quota   int  // bytes
 }
 
 // Kinds of conversation, as the room API numbers them.

@@ -36,6 +36,7 @@ type Options struct {
 	ReplyAs   string         // ReplyAsBot or ReplyAsUser; empty: ReplyAsBot
 	RootCAs   *x509.CertPool // who is trusted to name servers; nil: those that the system trusts
 	UserAgent string
+	Open      Opener // opens the files that replies share; nil: none is shared
 	// Dial connects to servers; nil: as the system does, for dialTimeout at most.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
@@ -47,6 +48,7 @@ type Client struct {
 	base      *url.URL
 	transport *http.Transport // without an http.Client around it nothing follows a redirection
 	waiting   *http.Transport // for requests that the server is to wait with
+	recent    recentShares
 }
 
 // Client is a Sender.
@@ -164,6 +166,9 @@ func (c *Client) Send(ctx context.Context, r bridge.Reply) (messageID string, er
 	r.Text = strings.ToValidUTF8(r.Text, "\ufffd")
 	r.Reaction = strings.ToValidUTF8(r.Reaction, "\ufffd")
 
+	if r.File != nil {
+		return c.share(ctx, r, replyTo, thread)
+	}
 	q := request{method: http.MethodPost}
 	signed := r.Text
 	if r.Reaction == "" {
@@ -305,8 +310,10 @@ type request struct {
 	method, path string
 	query        url.Values
 	headers      map[string]string
-	body         any           // as JSON; nil: none
-	form         url.Values    // the body as a form; nil: none
+	body         any        // as JSON; nil: none
+	form         url.Values // the body as a form; nil: none
+	content      io.Reader  // the body as it is, of size bytes; nil: none
+	size         int64
 	bearer       bool          // with the app token
 	most         int64         // bytes to read of the answer; 0: maxAnswer
 	wait         time.Duration // how long the server was asked to wait with its answer
@@ -331,6 +338,8 @@ func (c *Client) do(ctx context.Context, q request) (answer, error) {
 	var body io.Reader
 	kind := "application/json"
 	switch {
+	case q.content != nil:
+		body = q.content
 	case q.form != nil:
 		body, kind = strings.NewReader(q.form.Encode()), "application/x-www-form-urlencoded"
 	case q.body != nil:
@@ -353,6 +362,12 @@ func (c *Client) do(ctx context.Context, q request) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, q.method, u.String(), body)
 	if err != nil {
 		return answer{}, &bridge.Error{Code: bridge.CodeInternal, Text: bridge.Say("The request could not be made"), Cause: err}
+	}
+	if q.content != nil {
+		req.ContentLength = q.size
+		if q.size == 0 {
+			req.Body = http.NoBody
+		}
 	}
 	req.Header.Set("OCS-APIRequest", "true")
 	req.Header.Set("Accept", "application/json")
