@@ -71,7 +71,9 @@ func (a Actor) String() string {
 // Kind says what a webhook tells us.
 type Kind string
 
-// Only a KindChat message is ever given to a Handler. The others are logged.
+// A KindChat message is given to a Handler, and a KindReaction that tells who
+// reacted to a reply of ours; its Author is who did, its Text the emoji, and
+// InReplyTo the reply. The others are logged.
 const (
 	KindChat            Kind = "chat"             // a person wrote, or shared a file, a poll or a location
 	KindSystem          Kind = "system"           // "alice renamed the conversation", "bob edited a message", …
@@ -104,6 +106,17 @@ type Message struct {
 	Addressed   string               `json:"addressed,omitempty"` // id of the user we log in as, if they are spoken to: alone, by a mention, or by a reply to them
 	Webhook     *Webhook             `json:"webhook,omitempty"`   // only where a handler hands it on
 	Voice       *Voice               `json:"voice,omitempty"`     // Text was said, not written: only where a handler is given it
+	Reaction    *Reaction            `json:"reaction,omitempty"`  // KindReaction: what is known of it beside the emoji
+}
+
+// Reaction tells of a reaction. Only who reads the conversation knows of it:
+// webhooks do not say who reacted.
+type Reaction struct {
+	ID      string    `json:"id"` // of the reaction itself, among those of messages
+	By      Actor     `json:"by"`
+	At      time.Time `json:"at,omitzero"`
+	Answers string    `json:"answers,omitempty"` // id of the message that was asked, where it stands on a reply of ours
+	Choice  bool      `json:"choice,omitempty"`  // the reply asked for this emoji
 }
 
 // Voice tells of words that were said.
@@ -178,16 +191,17 @@ type File struct {
 // Reply is one request to Talk: a text to post, a file to share, or a reaction to
 // add or remove.
 type Reply struct {
-	Ref      string `json:"ref"` // Talk's referenceId, 64 hex digits: makes a resend recognisable
-	Room     Room   `json:"room"`
-	ReplyTo  string `json:"reply_to,omitempty"` // id of the message quoted or reacted to
-	Thread   string `json:"thread,omitempty"`   // id of the thread it goes into; empty: the conversation itself
-	Text     string `json:"text,omitempty"`     // Markdown; empty for a reaction; the caption of a file
-	File     *File  `json:"file,omitempty"`
-	Reaction string `json:"reaction,omitempty"` // one emoji
-	Remove   bool   `json:"remove,omitempty"`   // take Reaction away
-	Silent   bool   `json:"silent,omitempty"`   // do not notify people
-	Edits    string `json:"edits,omitempty"`    // Ref of an earlier reply, whose message is to have this text, if it can be edited
+	Ref      string   `json:"ref"` // Talk's referenceId, 64 hex digits: makes a resend recognisable
+	Room     Room     `json:"room"`
+	ReplyTo  string   `json:"reply_to,omitempty"` // id of the message quoted or reacted to
+	Thread   string   `json:"thread,omitempty"`   // id of the thread it goes into; empty: the conversation itself
+	Text     string   `json:"text,omitempty"`     // Markdown; empty for a reaction; the caption of a file
+	File     *File    `json:"file,omitempty"`
+	Reaction string   `json:"reaction,omitempty"` // one emoji
+	Remove   bool     `json:"remove,omitempty"`   // take Reaction away, or, without one, the message ReplyTo itself
+	Silent   bool     `json:"silent,omitempty"`   // do not notify people
+	Choices  []string `json:"choices,omitempty"`  // emoji that Text asks for: who reacts with one of them answers
+	Edits    string   `json:"edits,omitempty"`    // Ref of an earlier reply, whose message is to have this text, if it can be edited
 
 	Answers string    `json:"answers,omitempty"` // id of the message that was asked
 	AskedAt time.Time `json:"asked_at,omitzero"` // when that message came

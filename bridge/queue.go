@@ -76,6 +76,9 @@ type Outbox interface {
 	// there, empty if it does not, or if Talk did not tell. known is false if there
 	// is no such reply.
 	Posted(ctx context.Context, room, ref string) (messageID string, known bool, err error)
+	// ReplyAt returns the reply that stands in the room as a message, as far as it
+	// is kept. found is false if there is none.
+	ReplyAt(ctx context.Context, room, messageID string) (r Reply, found bool, err error)
 	// Sent records that the reply stands in the room as messageID (which can be
 	// empty). A message in the inbox with that id is our own and not handled. A
 	// reply that this one Edits, if it has the same id, is forgotten.

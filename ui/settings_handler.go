@@ -74,7 +74,7 @@ func (s *fieldset) handlerSection() *handlerSection {
 		s.pick(s.setting(triggerKey), func() string { return string(s.asked()) }, func(value string) { s.takeTrigger(config.Trigger(value)) }).field,
 	)
 	h.prefix, h.names = field(prefixKey), field(namesKey)
-	for _, name := range []string{"handler.quote", "handler.silent", "handler.ack", "handler.on_error", "handler.timeout", "handler.attachments"} {
+	for _, name := range []string{"handler.quote", "handler.silent", "handler.ack", "handler.on_error", "handler.timeout", "handler.attachments", "handler.on_reaction"} {
 		field(name)
 	}
 	h.Root = kit.Column(10, append(objects, h.others)...)

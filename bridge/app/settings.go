@@ -18,6 +18,7 @@ import (
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/bridge/handler"
+	"perch/bridge/journal"
 	"perch/bridge/pipeline"
 	"perch/bridge/secret"
 	"perch/bridge/talk"
@@ -115,7 +116,25 @@ func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []co
 	if cfg.Talk.Voice() == config.User {
 		s.router.Draft = a.draft
 	}
+	s.router.Past = a.past
 	return s, nil
+}
+
+// past returns a message that was asked, or what a reaction to an answer was about.
+func (a *App) past(ctx context.Context, room, id string) (bridge.Message, bool, error) {
+	const deepest = 20 // asked again and again
+	for range deepest {
+		records, err := a.journal.Messages(ctx, journal.Filter{Keys: []bridge.Key{{Room: room, ID: id}}})
+		if err != nil || len(records) == 0 {
+			return bridge.Message{}, false, err
+		}
+		m := records[0].Message
+		if m.Kind != bridge.KindReaction || m.Reaction == nil {
+			return m, m.RawText != "", nil // else its text is not kept
+		}
+		id = m.Reaction.Answers
+	}
+	return bridge.Message{}, false, nil
 }
 
 // acknowledge posts a reaction as soon as it can be.

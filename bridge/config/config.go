@@ -137,6 +137,8 @@ type Handler struct {
 	Queue   int      `json:"queue"`       // how many messages of one room can wait
 	Files   Files    `json:"attachments"` // what Exec, HTTP and LLM get of a shared file
 
+	OnReaction bool `json:"on_reaction"` // Exec and HTTP: it hears of reactions to its answers, with an account
+
 	Commands []Command `json:"commands"` // Commands: those beside the built-in ones
 
 	Command []string `json:"command"` // Exec: the program, as Program finds it, and its arguments

@@ -100,6 +100,12 @@ func checkModel(h *Handler, at *reporter) {
 	}
 }
 
+func checkOnReaction(h *Handler, at *reporter) {
+	if h.OnReaction && at.of.Talk.Receive != ByAccount {
+		at.warn(bridge.Say("has no effect: a bot is not told who reacted"), bridge.Say("follow an account: %s", `receive = "account"`))
+	}
+}
+
 func checkStream(h *Handler, at *reporter) {
 	if h.Stream && h.Kind == LLM && at.of.Talk.Voice() == Bot {
 		at.warn(bridge.Say("has no effect: a bot cannot edit what it has posted"), bridge.Say("set %s, or follow an account", `reply_as = "user"`))

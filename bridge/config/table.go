@@ -388,6 +388,14 @@ func handlerRows() []row[Handler] {
 			at: func(h *Handler) any { return &h.Files }, normal: FileLink,
 		},
 
+		{
+			Key: Key{
+				Name: "on_reaction", Label: bridge.Say("Reactions"), Kinds: []string{Exec, HTTP},
+				Help: bridge.Say("It hears of reactions to its answers. It needs an account: a bot is not told who reacted."),
+			},
+			at: func(h *Handler) any { return &h.OnReaction }, check: checkOnReaction,
+		},
+
 		// The last ones, because they can be tables.
 		{
 			Key: Key{

@@ -24,6 +24,8 @@ const documentVersion = 1
 //	markdown     whether text is Markdown
 //	voice        duration: in seconds, 0 if not known; language: can be empty; null
 //	             unless text was said in a voice message, and not written
+//	reaction     the emoji, of a reaction to an answer; author is who reacted, text
+//	             the emoji too, and in_reply_to the answer; null of a message
 //	attachments  what was shared with the message; [] if nothing was
 //	in_reply_to  the message that this one quotes, with the same fields but
 //	             this one; null if it quotes none
@@ -60,6 +62,7 @@ type Post struct {
 	RawText     string       `json:"raw_text"`
 	Markdown    bool         `json:"markdown"`
 	Voice       *Voice       `json:"voice"`
+	Reaction    *string      `json:"reaction"`
 	Attachments []Attachment `json:"attachments"`
 	ReceivedAt  *time.Time   `json:"received_at"`
 }
@@ -125,6 +128,9 @@ func newPost(m bridge.Message) Post {
 	}
 	if v := m.Voice; v != nil {
 		p.Voice = &Voice{v.Duration.Round(100 * time.Millisecond).Seconds(), v.Language}
+	}
+	if m.Kind == bridge.KindReaction {
+		p.Reaction = &m.Event
 	}
 	if m.Thread.ID != "" {
 		p.Thread = &Thread{m.Thread.ID, m.Thread.Title}

@@ -66,7 +66,7 @@ func TestDocumentsOfRecordings(t *testing.T) {
 // The fields that stand in the doc comment and in docs/handlers/README.md.
 func TestDocumentHasEveryField(t *testing.T) {
 	const (
-		post  = "attachments,author.id,author.name,author.type,id,markdown,raw_text,received_at,room.name,room.token,text,thread,version,voice"
+		post  = "attachments,author.id,author.name,author.type,id,markdown,raw_text,reaction,received_at,room.name,room.token,text,thread,version,voice"
 		share = "link,mime_type,name,path,size"
 	)
 	empty := fields(t, handler.NewDocument(bridge.Message{}))

@@ -32,7 +32,8 @@ const (
 //
 //   - status 204, or nothing: no reply;
 //   - application/json: {"reply": "…"}, {"replies": ["…", …]}, {"reaction": "👍"},
-//     {"files": [{"name": "…", "data": "…" or "url": "…"}, …]}
+//     {"files": [{"name": "…", "data": "…" or "url": "…"}, …]},
+//     {"ask": "…", "choices": ["👍", "👎"]}, whose choices come back as reactions,
 //     or several of them, or just a string;
 //   - text/plain: the reply;
 //   - text/html or no type at all, which is what many servers say by themselves:
@@ -298,6 +299,10 @@ func repliesOfJSON(body []byte) ([]bridge.Reply, error) {
 	list, hasReplies := fields["replies"]
 	reaction, hasReaction := fields["reaction"]
 	_, hasFiles := fields["files"]
+	question, hasQuestion := fields["ask"]
+	if hasQuestion && !hasReply {
+		reply, hasReply = question, true
+	}
 	if !hasReply && !hasReplies && !hasReaction && !hasFiles {
 		return nil, noReply(body)
 	}
@@ -335,6 +340,11 @@ func repliesOfJSON(body []byte) ([]bridge.Reply, error) {
 			return nil, wrongField("replies", body)
 		}
 		replies = append(replies, repliesOfText(text)...)
+	}
+	if last := len(replies) - 1; hasQuestion && last >= 0 {
+		if json.Unmarshal(fields["choices"], &replies[last].Choices) != nil {
+			return nil, wrongField("choices", body)
+		}
 	}
 	return replies, nil
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"perch/bridge"
@@ -21,6 +22,10 @@ type Router struct {
 	// Draft returns the draft of the answer to a message; nil: answers are whole when
 	// they are posted. It is set before the first use.
 	Draft func(m bridge.Message) Draft
+
+	// Past returns a message that was asked, by its id in a room; found is false if it
+	// is not kept. nil: none is. It is set before the first use.
+	Past func(ctx context.Context, room, id string) (m bridge.Message, found bool, err error)
 
 	rooms map[string]route // by token
 	other route            // of all other conversations
@@ -93,6 +98,10 @@ func NewRouter(
 // is done with each at once.
 func (r *Router) Queue(m bridge.Message) (most int, asked bool) {
 	to, _, ok := r.route(m)
+	if m.Kind == bridge.KindReaction {
+		to = r.of(m.Room).asked
+		ok = to != nil && to.config.Kind != config.Relay && (to.hears(m) || isBuiltIn(m.Event))
+	}
 	if _, trigger, spoken := r.recording(m); spoken && trigger.mayHear(m) {
 		ok = true
 	}
@@ -110,6 +119,9 @@ func (r *Router) Queue(m bridge.Message) (most int, asked bool) {
 // without the prefix or the name that called it. Handle can take much longer
 // than the deadline of that handler, which begins when it is its turn.
 func (r *Router) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+	if m.Kind == bridge.KindReaction {
+		return r.react(ctx, m)
+	}
 	to, text, ok := r.route(m)
 	if recording, trigger, spoken := r.recording(m); spoken && trigger.mayHear(m) {
 		return to.hear(ctx, r, m, recording, trigger, ok)
@@ -119,6 +131,51 @@ func (r *Router) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, 
 	}
 	m.Text = text
 	return to.handle(ctx, r, m)
+}
+
+// What a reaction to an answer means, where its handler has not asked for it.
+const (
+	askAgain   = "🔁"
+	takeItAway = "❌"
+)
+
+func isBuiltIn(emoji string) bool {
+	return plainEmoji(emoji) == askAgain || plainEmoji(emoji) == takeItAway
+}
+
+// plainEmoji returns an emoji without the sign that asks for its picture.
+func plainEmoji(emoji string) string { return strings.ReplaceAll(emoji, "\ufe0f", "") }
+
+// hears reports whether the handler is told of a reaction.
+func (a *asked) hears(m bridge.Message) bool {
+	programs := a.config.Kind == config.Exec || a.config.Kind == config.HTTP
+	return m.Reaction != nil && programs && (m.Reaction.Choice || a.config.OnReaction && !isBuiltIn(m.Event))
+}
+
+// react answers a reaction to a reply.
+func (r *Router) react(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+	to := r.of(m.Room).asked
+	switch {
+	case to == nil || m.Reaction == nil || m.InReplyTo == nil:
+		return nil, nil
+	case to.hears(m):
+		replies, err := to.respond(ctx, nil, m)
+		for i := range replies {
+			if replies[i].ReplyTo == m.Key.ID { // which is no message that could be quoted
+				replies[i].ReplyTo = m.InReplyTo.Key.ID
+			}
+		}
+		return replies, err
+	case plainEmoji(m.Event) == takeItAway:
+		return []bridge.Reply{{Room: m.Room, ReplyTo: m.InReplyTo.Key.ID, Remove: true}}, nil
+	case plainEmoji(m.Event) == askAgain && r.Past != nil:
+		asked, found, err := r.Past(ctx, m.Room.Token, m.Reaction.Answers)
+		if err != nil || !found || asked.Kind != bridge.KindChat {
+			return nil, err
+		}
+		return r.Handle(ctx, asked)
+	}
+	return nil, nil
 }
 
 // route returns who is asked about m, and with which text.

@@ -229,6 +229,23 @@ func (j *Journal) Posted(ctx context.Context, room, ref string) (messageID strin
 	return messageID, true, nil
 }
 
+// ReplyAt implements bridge.Outbox.
+func (j *Journal) ReplyAt(ctx context.Context, room, messageID string) (r bridge.Reply, found bool, err error) {
+	var body []byte
+	row := j.writer.current().readers.QueryRowContext(ctx,
+		"SELECT reply FROM outbox WHERE room = ? AND message = ? AND reply IS NOT NULL ORDER BY id DESC LIMIT 1", room, messageID)
+	switch err := row.Scan(&body); {
+	case errors.Is(err, sql.ErrNoRows):
+		return r, false, nil
+	case err != nil:
+		return r, false, j.explain(err)
+	}
+	if err := json.Unmarshal(body, &r); err != nil {
+		return r, false, j.explain(&unreadableError{err})
+	}
+	return r, true, nil
+}
+
 // Waits returns the replies that are not sent and not given up.
 func (j *Journal) Waits(ctx context.Context) (all []bridge.Reply, err error) {
 	err = j.writer.current().each(ctx, "SELECT reply FROM outbox WHERE state = 0", func(scan scanner) error {

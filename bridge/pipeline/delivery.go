@@ -202,7 +202,7 @@ func (d *Delivery) send(ctx context.Context, item bridge.OutboxItem) (messageID 
 			return messageID, err
 		}
 	}
-	if item.Unclear > 0 && item.Reply.Reaction == "" {
+	if item.Unclear > 0 && item.Reply.Reaction == "" && !item.Reply.Remove {
 		id, found, err := d.Servers.Talk().FindByRef(ctx, item.Reply.Room.Token, item.Reply.Ref)
 		if bridge.CodeOf(err) == bridge.CodeUnauthorized && item.Unclear < maxUnclear {
 			err = d.Servers.Talk().Answers(ctx) // the last attempt is not for a server that is down

@@ -97,6 +97,9 @@ type Intake struct {
 func (in *Intake) Accept(ctx context.Context, p Policy, m bridge.Message) (bridge.MessageState, bridge.Novelty, error) {
 	if m.Kind != bridge.KindChat {
 		in.Sink.Publish(noteworthy(m))
+		if m.Kind == bridge.KindReaction && m.Reaction != nil {
+			return in.react(ctx, p, m)
+		}
 		return "", bridge.Known, nil
 	}
 	if p.Own(m) {
@@ -140,6 +143,31 @@ func (in *Intake) Accept(ctx context.Context, p Policy, m bridge.Message) (bridg
 		_ = in.say(ctx, m, over.line()) // the log tells of it all the same
 	}
 	return state, novelty, nil
+}
+
+// react stores a reaction to a reply of ours, if a handler is to hear of it from
+// somebody who is answered. Of others nothing is kept.
+func (in *Intake) react(ctx context.Context, p Policy, m bridge.Message) (bridge.MessageState, bridge.Novelty, error) {
+	reply, ours, err := in.Journal.ReplyAt(ctx, m.Room.Token, m.Key.ID)
+	if err != nil || !ours {
+		return "", bridge.Known, err
+	}
+	emoji := m.Event
+	about := *m.Reaction
+	about.Answers, about.Choice = reply.Answers, slices.Contains(reply.Choices, emoji)
+	quoted := m
+	quoted.Kind, quoted.Event, quoted.Reaction = bridge.KindChat, "", nil
+	m.Key.ID, m.Author, m.Text, m.RawText, m.Reaction = about.ID, about.By, emoji, emoji, &about
+	m.Parameters, m.Attachments, m.Markdown, m.InReplyTo, m.SentAt = nil, nil, false, &quoted, about.At
+	now := time.Now()
+	if state, _ := in.judge(p, m); state != bridge.MessageWaiting || in.hour.take(p.Access(m.Room.Token).Limits, m, now) != nil {
+		return "", bridge.Known, nil
+	}
+	novelty, err := in.Journal.Put(ctx, m, bridge.MessageWaiting, nil)
+	if err != nil || novelty == bridge.Known {
+		in.hour.giveBack(m, now)
+	}
+	return bridge.MessageWaiting, novelty, err
 }
 
 // noteworthy returns the event of what is no chat message.

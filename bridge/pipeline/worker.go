@@ -146,7 +146,7 @@ func complete(bot Bot, m bridge.Message, replies []bridge.Reply) []bridge.Reply 
 		if !r.Remove { // that is no answer to wait for
 			r.AskedAt = m.ReceivedAt
 		}
-		if r.Reaction != "" {
+		if r.Reaction != "" || r.Remove {
 			r.Ref = NewRef()
 			all = append(all, r)
 			continue
@@ -169,6 +169,7 @@ func complete(bot Bot, m bridge.Message, replies []bridge.Reply) []bridge.Reply 
 			r.Ref, r.Text = NewRef(), text
 			all = append(all, r)
 			r.ReplyTo, r.Edits = "", "" // only the first part quotes
+			r.Choices = nil
 		}
 	}
 	return all

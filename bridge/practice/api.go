@@ -54,6 +54,7 @@ func (s *Server) handler() http.Handler {
 	route("POST "+talk+"/v1/chat/{token}/read", EndpointChat, s.setRead)
 	route("POST "+talk+"/v1/chat/{token}", EndpointChat, s.postChat)
 	route("PUT "+talk+"/v1/chat/{token}/{id}", EndpointEdit, s.editChat)
+	route("DELETE "+talk+"/v1/chat/{token}/{id}", EndpointEdit, s.deleteChat)
 	route("GET "+talk+"/v1/chat/{token}/{id}/context", EndpointChat, s.getContext)
 	route("GET "+talk+"/v1/reaction/{token}/{id}", EndpointChat, s.userReaction)
 	route("POST "+talk+"/v1/reaction/{token}/{id}", EndpointChat, s.userReaction)

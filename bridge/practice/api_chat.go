@@ -311,6 +311,19 @@ func (s *Server) postChat(r *request) answer {
 }
 
 func (s *Server) editChat(r *request) answer {
+	return s.changeChat(r, func(here *room, p *participant) (*message, []hook, error) {
+		return s.edit(here, p, r.pathNumber("id"), r.text("message"))
+	})
+}
+
+func (s *Server) deleteChat(r *request) answer {
+	return s.changeChat(r, func(here *room, p *participant) (*message, []hook, error) {
+		return s.delete(here, p, r.pathNumber("id"))
+	})
+}
+
+// changeChat answers with the system message that tells of a change.
+func (s *Server) changeChat(r *request, change func(here *room, p *participant) (told *message, hooks []hook, err error)) answer {
 	if r.user == nil {
 		return r.refusal(http.StatusNotFound, list{})
 	}
@@ -318,7 +331,7 @@ func (s *Server) editChat(r *request) answer {
 	var viewer *participant
 	_, err := s.act(r.detached(), r.PathValue("token"), r.user.id, func(here *room, p *participant) (_ int, hooks []hook, err error) {
 		viewer = p
-		told, hooks, err = s.edit(here, p, r.pathNumber("id"), r.text("message"))
+		told, hooks, err = change(here, p)
 		return 0, hooks, err
 	})
 	refused := func(status int, why string) answer { return r.refusal(status, object{{"error", why}}) }

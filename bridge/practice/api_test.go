@@ -70,6 +70,17 @@ func TestEditsAreAnsweredAsRecorded(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d with %s", tt.name, status, answer, tt.status, tt.part)
 		}
 	}
+	for id, want := range map[int]int{others: 403, deleted: 405, 999999999: 404} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, s.URL()+"/ocs/v2.php/apps/spreed/api/v1/chat/"+room+"/"+strconv.Itoa(id)+"?format=json", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("OCS-APIRequest", "true")
+		req.Header.Set("Authorization", "Bearer "+token)
+		if status, _, answer := do(t, req); status != want {
+			t.Errorf("delete of %d: %d %s, want %d", id, status, answer, want)
+		}
+	}
 	late.Store(int64(25 * time.Hour))
 	if status, answer := edit(own, "x", token); status != 400 || !strings.Contains(answer, `{"error":"age"}`) {
 		t.Errorf("too old: %d %s", status, answer)

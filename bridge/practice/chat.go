@@ -332,16 +332,25 @@ func (s *Server) edit(r *room, p *participant, id int, text string) (told *messa
 // room. Its ID is that of the system message.
 func (s *Server) Delete(ctx context.Context, token, who string, id int) (Result, error) {
 	return s.act(ctx, token, who, func(r *room, p *participant) (int, []hook, error) {
-		m, err := r.changeable(p, id)
+		told, hooks, err := s.delete(r, p, id)
 		if err != nil {
 			return 0, nil, err
 		}
-		m.deleted, m.text, m.objects, m.file, m.reactions = true, "", nil, nil, nil
-		told, hooks := s.system(r, &message{
-			actor: p.actor, system: "message_deleted", text: "{actor} deleted a message", parent: m,
-		})
 		return told.id, hooks, nil
 	})
+}
+
+// delete needs s.mu. told is the system message.
+func (s *Server) delete(r *room, p *participant, id int) (told *message, hooks []hook, err error) {
+	m, err := r.changeable(p, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	m.deleted, m.text, m.objects, m.file, m.reactions = true, "", nil, nil, nil
+	told, hooks = s.system(r, &message{
+		actor: p.actor, system: "message_deleted", text: "{actor} deleted a message", parent: m,
+	})
+	return told, hooks, nil
 }
 
 // changeable returns a message that p may edit or delete.

@@ -279,6 +279,9 @@ func (f *Follower) take(ctx context.Context, r *room, chat bridge.Chat) error {
 		if m.Kind == bridge.KindChat && m.Addressed == "" && !f.Allowed(r.Room.Token, m.Author) {
 			continue // an account can be among many who have nothing to do with it
 		}
+		if r := m.Reaction; r != nil && (sameActor(r.By, f.user) || r.At.Before(f.started) || r.At.Before(oldest)) {
+			continue
+		}
 		if sameActor(m.Author, f.user) && m.Kind == bridge.KindChat {
 			own, err := f.Own(ctx, m)
 			if err != nil {

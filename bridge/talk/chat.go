@@ -155,10 +155,10 @@ func (c *Client) decodePost(room bridge.Room, data []byte) (m bridge.Message, id
 	}
 	switch {
 	case p.SystemMessage == "reaction" && quoted != nil:
-		emoji := m.Text
+		emoji, by := m.Text, &bridge.Reaction{ID: string(p.ID), By: m.Author, At: m.SentAt}
 		m = *quoted
 		m.Kind, m.Event = bridge.KindReaction, emoji
-		m.Attachments = nil
+		m.Attachments, m.Reaction = nil, by
 	case p.Deleted:
 		m.Kind, m.Event = bridge.KindSystem, "comment_deleted"
 	case p.spoken(&m):

@@ -159,6 +159,9 @@ func (c *Client) Send(ctx context.Context, r bridge.Reply) (messageID string, er
 			Text: bridge.Say("A reaction needs the number of the message to react to, not %s", quote(r.ReplyTo)),
 		}
 	}
+	if r.Remove && r.Reaction == "" {
+		return "", c.remove(ctx, r, replyTo)
+	}
 	if replyTo == 0 {
 		r.ReplyTo = ""
 	}
@@ -192,6 +195,31 @@ func (c *Client) Send(ctx context.Context, r bridge.Reply) (messageID string, er
 		return c.sendAsUser(ctx, r, q, replyTo)
 	}
 	return "", c.sendAsBot(ctx, r, q, replyTo, signed)
+}
+
+// remove takes a message of the user whose app token it is away. One that is gone
+// is no error.
+func (c *Client) remove(ctx context.Context, r bridge.Reply, id int64) error {
+	if c.options.ReplyAs != ReplyAsUser {
+		return &bridge.Error{Code: bridge.CodeRejected, Text: bridge.Say("A bot cannot remove what it has posted")}
+	}
+	a, err := c.do(ctx, request{
+		method: http.MethodDelete, path: spreed + "/chat/" + r.Room.Token + "/" + strconv.FormatInt(id, 10), query: url.Values{"format": {"json"}}, bearer: true,
+	})
+	switch {
+	case err != nil:
+		return idempotent(err)
+	case a.taken(), a.fromTalk() && a.status == http.StatusMethodNotAllowed:
+		return nil
+	case a.lost():
+		return idempotent(unclearAnswer(a))
+	case a.fromTalk():
+		if badToken := c.badToken(ctx, a); badToken != nil {
+			return badToken
+		}
+		return refusedUser(r, a)
+	}
+	return a.refusal()
 }
 
 // Edit gives a message that the user of the app token wrote another text. To edit
