@@ -117,6 +117,14 @@ type Reaction struct {
 	At      time.Time `json:"at,omitzero"`
 	Answers string    `json:"answers,omitempty"` // id of the message that was asked, where it stands on a reply of ours
 	Choice  bool      `json:"choice,omitempty"`  // the reply asked for this emoji
+	Call    *Proposal `json:"call,omitempty"`    // what it asked about
+}
+
+// Proposal is what a language model wants done, once a person has agreed.
+type Proposal struct {
+	Tool      string `json:"tool"`
+	Arguments string `json:"arguments"` // JSON
+	Asker     Actor  `json:"asker"`     // who alone can agree
 }
 
 // Voice tells of words that were said.
@@ -191,17 +199,18 @@ type File struct {
 // Reply is one request to Talk: a text to post, a file to share, or a reaction to
 // add or remove.
 type Reply struct {
-	Ref      string   `json:"ref"` // Talk's referenceId, 64 hex digits: makes a resend recognisable
-	Room     Room     `json:"room"`
-	ReplyTo  string   `json:"reply_to,omitempty"` // id of the message quoted or reacted to
-	Thread   string   `json:"thread,omitempty"`   // id of the thread it goes into; empty: the conversation itself
-	Text     string   `json:"text,omitempty"`     // Markdown; empty for a reaction; the caption of a file
-	File     *File    `json:"file,omitempty"`
-	Reaction string   `json:"reaction,omitempty"` // one emoji
-	Remove   bool     `json:"remove,omitempty"`   // take Reaction away, or, without one, the message ReplyTo itself
-	Silent   bool     `json:"silent,omitempty"`   // do not notify people
-	Choices  []string `json:"choices,omitempty"`  // emoji that Text asks for: who reacts with one of them answers
-	Edits    string   `json:"edits,omitempty"`    // Ref of an earlier reply, whose message is to have this text, if it can be edited
+	Ref      string    `json:"ref"` // Talk's referenceId, 64 hex digits: makes a resend recognisable
+	Room     Room      `json:"room"`
+	ReplyTo  string    `json:"reply_to,omitempty"` // id of the message quoted or reacted to
+	Thread   string    `json:"thread,omitempty"`   // id of the thread it goes into; empty: the conversation itself
+	Text     string    `json:"text,omitempty"`     // Markdown; empty for a reaction; the caption of a file
+	File     *File     `json:"file,omitempty"`
+	Reaction string    `json:"reaction,omitempty"` // one emoji
+	Remove   bool      `json:"remove,omitempty"`   // take Reaction away, or, without one, the message ReplyTo itself
+	Silent   bool      `json:"silent,omitempty"`   // do not notify people
+	Call     *Proposal `json:"call,omitempty"`     // what Text asks about
+	Choices  []string  `json:"choices,omitempty"`  // emoji that Text asks for: who reacts with one of them answers
+	Edits    string    `json:"edits,omitempty"`    // Ref of an earlier reply, whose message is to have this text, if it can be edited
 
 	Answers string    `json:"answers,omitempty"` // id of the message that was asked
 	AskedAt time.Time `json:"asked_at,omitzero"` // when that message came

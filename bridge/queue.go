@@ -79,6 +79,9 @@ type Outbox interface {
 	// ReplyAt returns the reply that stands in the room as a message, as far as it
 	// is kept. found is false if there is none.
 	ReplyAt(ctx context.Context, room, messageID string) (r Reply, found bool, err error)
+	// Settle takes the Call and the Choices out of the reply that stands in the room
+	// as a message, and reports whether there was a Call: it is asked about once.
+	Settle(ctx context.Context, room, messageID string) (was bool, err error)
 	// Sent records that the reply stands in the room as messageID (which can be
 	// empty). A message in the inbox with that id is our own and not handled. A
 	// reply that this one Edits, if it has the same id, is forgotten.

@@ -31,6 +31,7 @@ type HandlerParts struct {
 	Running *handler.Programs
 	// Outgoing keeps the files of answers; nil: there are none.
 	Outgoing handler.Outgoing
+	Confirms bool // reactions are heard: tools that somebody has to agree to can be used
 
 	retired context.Context //nolint:containedctx // The end of the settings; nil: there is none.
 }
@@ -73,6 +74,9 @@ func (p HandlerParts) Handler(name string, h config.Handler) (bridge.Handler, er
 // tools returns what a model can use; nil if that is nothing. It ends with the
 // settings.
 func (p HandlerParts) tools(tools []config.Tool) *handler.Toolbox {
+	if !p.Confirms {
+		tools = slices.DeleteFunc(slices.Clone(tools), func(t config.Tool) bool { return t.Confirm })
+	}
 	if len(tools) == 0 {
 		return nil
 	}

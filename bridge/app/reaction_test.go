@@ -5,20 +5,29 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
 	"perch/bridge"
 	"perch/bridge/config"
 	"perch/bridge/practice"
+	"perch/bridge/testenv"
 )
 
 // sent waits until the account has written text, and knows that it has.
 func (w *world) sent(text string) practice.Entry {
 	w.t.Helper()
 	e := w.shows(text)
-	w.await("Reply sent")
+	w.awaitSent(text)
 	return e
+}
+
+// awaitSent waits until it is written down that a reply stands in the room.
+func (w *world) awaitSent(part string) {
+	w.t.Helper()
+	for e := w.await("Reply sent"); !strings.Contains(e.Text, part); e = w.await("Reply sent") {
+	}
 }
 
 func (w *world) react(who string, to practice.Entry, emoji string) {
@@ -128,3 +137,62 @@ func webHook(t *testing.T, answer func(body string) string) (url string) {
 	t.Cleanup(s.Close)
 	return s.URL
 }
+
+// What a tool changes is done when the person who asked agrees, once, with what
+// they were shown.
+func TestToolThatIsAgreedTo(t *testing.T) {
+	dir := t.TempDir()
+	model := models(t, func(w http.ResponseWriter, body map[string]any, _ int) {
+		messages := body["messages"].([]any)
+		last := messages[len(messages)-1].(map[string]any)
+		if last["role"] == "tool" {
+			sends(w, "I have asked you.")
+			ends(w, 10)
+			return
+		}
+		_, _ = fmt.Fprint(w, `data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c1","function":{"name":"door","arguments":"{\"door\":\"`+"```"+`front\"}"}}]},"finish_reason":"tool_calls"}]}`+"\n\ndata: [DONE]\n\n")
+	})
+	w, _ := newAccount(t, answeredBy(model, func(h *config.Handler) {
+		h.Trigger = config.OnAll
+		h.Tools = []config.Tool{{Name: "door", About: "Opens a door", Confirm: true, Command: []string{script(t, `cat >> "$1"; echo "It is open."`), dir + "/opened"}}}
+	}), func(c *config.Config) { c.Talk.AllowedUsers = []string{"alice", "bob"} })
+	check(t, errOf(w.server.AddParticipant(t.Context(), w.room, "alice", "bob")))
+	opened := func() int {
+		data, _ := os.ReadFile(dir + "/opened")
+		return strings.Count(string(data), `"tool":"door"`)
+	}
+	ask := func() practice.Entry {
+		t.Helper()
+		id, _ := w.post("alice", "open the door")
+		e, err := w.server.Wait(t.Context(), w.room, id, func(e practice.Entry) bool { return strings.Contains(e.Text, "May I use **door**") })
+		check(t, err)
+		w.awaitSent("May I use")
+		return e
+	}
+	e := ask()
+	if want := "```json\n{\"door\":\"\\u0060\\u0060\\u0060front\"}\n```"; !strings.HasSuffix(e.Text, want) || opened() != 0 {
+		t.Errorf("asked %q, opened %d times", e.Text, opened())
+	}
+	w.react("bob", e, "👍") // who has not asked for it
+	w.react("alice", e, "🎉")
+	w.react("alice", e, "👍")
+	w.shows("It is open.")
+	check(t, errOf(w.server.Unreact(t.Context(), w.room, "alice", e.ID, "👍")))
+	w.react("alice", e, "👍")
+	second := ask()
+	w.react("alice", second, "👎")
+	w.shows("All right, I leave it.")
+	if n := opened(); n != 1 {
+		t.Errorf("opened %d times, want once", n)
+	}
+
+	w.cfg.Talk.Receive = config.ByWebhook
+	w.cfg.Webhook.Listen = testenv.FreeAddr(t)
+	w.cfg.Handler.Names = []string{"Perch"}
+	_, problems, err := config.Parse("c.toml", must(w.cfg.Bytes()))
+	if err != nil || !strings.Contains(fmt.Sprint(problems), "is not offered to the model") {
+		t.Errorf("for a bot: %v %v", problems, err)
+	}
+}
+
+func must(data []byte, _ error) []byte { return data }

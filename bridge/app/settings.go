@@ -101,7 +101,7 @@ func (a *App) makeSettings(ctx context.Context, cfg config.Config, problems []co
 		Home:    a.Home,
 		Secret:  func(name string) bridge.Secret { return s.read(ctx, a.Secrets, name) },
 		Files:   s.talk, RootCAs: pool, Memory: a.journal, Status: a.statusLines, Sink: a.Bus, Version: a.Version,
-		Running: &a.programs, Meter: a.meter,
+		Running: &a.programs, Meter: a.meter, Confirms: cfg.Talk.Receive == config.ByAccount,
 	}
 	if !s.appToken.IsZero() {
 		parts.Outgoing = a.spool()

@@ -732,7 +732,7 @@ func (s *session) handlers(ctx context.Context) bridge.Result {
 		return bridge.FailedBy(err, bridge.Text{})
 	}
 	parts := app.HandlerParts{
-		Home: s.Home, RootCAs: pool, Sink: &eventlog.Bus{}, Version: s.Version,
+		Home: s.Home, RootCAs: pool, Sink: &eventlog.Bus{}, Version: s.Version, Confirms: true,
 		Secret: func(name string) bridge.Secret { return s.key(ctx, name) },
 	}
 	worst := bridge.Result{}

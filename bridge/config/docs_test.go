@@ -90,7 +90,7 @@ func reference(t *testing.T) string {
 				meaning += " With `commands`: `[[handler.command]]` tables of `name`, `help` and `reply`."
 			}
 			if _, ok := k.value.(*toolsValue); ok {
-				meaning += " Each has `name`, `description`, `command` or `url`, `schema`, `mcp`."
+				meaning += " Each has `name`, `description`, `command` or `url`, `schema`, `mcp`, `confirm`."
 			}
 			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, text, meaning)
 		}
@@ -140,7 +140,7 @@ func TestConfigurationHasASchema(t *testing.T) {
 		case *toolsValue:
 			text := object{"type": "string"}
 			p["type"], p["items"] = "array", closed(object{
-				"name": text, "description": text, "command": object{"type": "array", "items": text}, "url": text, "mcp": object{"type": "boolean"}, "schema": text,
+				"name": text, "description": text, "command": object{"type": "array", "items": text}, "url": text, "mcp": object{"type": "boolean"}, "schema": text, "confirm": object{"type": "boolean"},
 			})
 		case *commandValue:
 			text := object{"type": "string"}

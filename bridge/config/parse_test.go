@@ -61,7 +61,7 @@ func TestParseReadsEveryKey(t *testing.T) {
 				h.Temperature, h.History, h.MaxTokens, h.Stream = 1, 4, 500, true
 				h.Tools = []Tool{
 					{Name: "light", About: "Switches the light", Command: []string{"./light.py", "--once"}, Schema: `{"type": "object"}`},
-					{Name: "house", URL: "http://127.0.0.1:9000/mcp", MCP: true},
+					{Name: "house", URL: "http://127.0.0.1:9000/mcp", MCP: true, Confirm: true},
 				}
 			}),
 			"other": with(Relay, func(h *Handler) { h.URL = "http://127.0.0.1:9999/nextcloud-talk" }),
@@ -84,8 +84,8 @@ func TestParseReadsEveryKey(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{
 		`config.toml:4: channels_config.nextcloud_talk.base_url: is taken as "https://cloud.example.com/nextcloud"`,
-		"config.toml:89: rooms.knzaftd5.allowed_users: everybody is allowed who can write in this conversation, guests too",
-		"config.toml:94: rooms.quiet123.allowed_users: nobody is allowed: Perch answers no one in this conversation",
+		"config.toml:90: rooms.knzaftd5.allowed_users: everybody is allowed who can write in this conversation, guests too",
+		"config.toml:95: rooms.quiet123.allowed_users: nobody is allowed: Perch answers no one in this conversation",
 	}, texts); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
 	}

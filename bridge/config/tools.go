@@ -24,6 +24,7 @@ type Tool struct {
 	URL     string   `json:"url"`         // the web hook, in place of Command
 	MCP     bool     `json:"mcp"`         // Command or URL is an MCP server, whose tools are those
 	Schema  string   `json:"schema"`      // JSON schema of the arguments; empty: AnyObject
+	Confirm bool     `json:"confirm"`     // who asked has to agree to each use, with a reaction
 }
 
 // AnyObject is the schema of arguments of which nothing is known.
@@ -72,8 +73,9 @@ func (t *toolsValue) command() []string { return nil }
 
 // fields returns what the keys of a tool's table point to, in their order.
 func (t *Tool) fields() (names []string, by map[string]any) {
-	return []string{"name", "description", "command", "url", "mcp", "schema"}, map[string]any{
+	return []string{"name", "description", "command", "url", "mcp", "schema", "confirm"}, map[string]any{
 		"name": &t.Name, "description": &t.About, "command": &t.Command, "url": &t.URL, "mcp": &t.MCP, "schema": &t.Schema,
+		"confirm": &t.Confirm,
 	}
 }
 
@@ -160,6 +162,10 @@ func checkTools(h *Handler, at *reporter) {
 		default:
 			at.key = commandKey(list, i, "command")
 			checkProgram(&Handler{Command: t.Command}, at)
+		}
+		if t.Confirm && at.of.Talk.Receive != ByAccount {
+			at.key = commandKey(list, i, "confirm")
+			at.warn(bridge.Say("the tool is not offered to the model: a bot is not told who agrees"), bridge.Say("follow an account: %s", `receive = "account"`))
 		}
 		if t.MCP {
 			continue // it tells the rest itself

@@ -81,9 +81,8 @@ func (l LLM) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, erro
 		}
 	}
 	asked := bridge.Turn{Author: personName(m.Author), Text: told(m), Time: m.ReceivedAt}
-	remember := l.Memory != nil && l.History > 0
 	var history []bridge.Turn
-	if remember {
+	if l.Memory != nil && l.History > 0 {
 		turns, err := l.Memory.Recall(ctx, conversation(m), l.History)
 		if err != nil {
 			return nil, err
@@ -94,18 +93,34 @@ func (l LLM) Handle(ctx context.Context, m bridge.Message) ([]bridge.Reply, erro
 	if err != nil {
 		return nil, err
 	}
-	text, err := l.ask(ctx, m, l.prompt(m, history, asked), pictures)
+	replies, err := l.ask(ctx, m, l.prompt(m, history, asked), pictures)
 	if err != nil {
 		return nil, err
 	}
-	if remember {
-		key := m.Key
-		key.Room = conversation(m)
-		if err := l.Memory.Remember(ctx, key, asked, bridge.Turn{Own: true, Text: text, Time: time.Now()}); err != nil {
-			return nil, err
-		}
+	return replies, l.remember(ctx, m, asked, replies[0].Text)
+}
+
+// remember keeps a message and the answer to it.
+func (l LLM) remember(ctx context.Context, m bridge.Message, asked bridge.Turn, answer string) error {
+	if l.Memory == nil || l.History == 0 {
+		return nil
 	}
-	return []bridge.Reply{{Text: text}}, nil
+	key := m.Key
+	key.Room = conversation(m)
+	return l.Memory.Remember(ctx, key, asked, bridge.Turn{Own: true, Text: answer, Time: time.Now()})
+}
+
+// handleAgreed does what a person has agreed to, or says that it is left.
+func (l LLM) handleAgreed(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
+	c := m.Reaction.Call
+	if m.Event != agreed || l.Tools == nil {
+		return []bridge.Reply{{Text: "All right, I leave it."}}, nil
+	}
+	tools, release := l.Tools.open(ctx, m)
+	defer release()
+	result, _ := l.Tools.use(ctx, m, tools, call{Name: c.Tool, Arguments: c.Arguments}, true)
+	asked := bridge.Turn{Author: personName(m.Author), Text: "[agreed to the use of " + c.Tool + " with " + c.Arguments + "]", Time: m.ReceivedAt}
+	return []bridge.Reply{{Text: clip(result, maxQuoted)}}, l.remember(ctx, m, asked, clip(result, maxQuoted))
 }
 
 // conversation returns what the memory calls the conversation that m is part of:
@@ -276,7 +291,7 @@ func (l LLM) note(m bridge.Message, title bridge.Text, err error) {
 
 // ask returns the model's answer, in which it took the pictures into account if
 // it can.
-func (l LLM) ask(ctx context.Context, m bridge.Message, prompt []turn, pictures []string) (string, error) {
+func (l LLM) ask(ctx context.Context, m bridge.Message, prompt []turn, pictures []string) ([]bridge.Reply, error) {
 	if len(pictures) > 0 {
 		seen := slices.Clone(prompt)
 		seen[len(seen)-1].pictures = pictures
@@ -303,6 +318,7 @@ func (l LLM) converse(ctx context.Context, m bridge.Message, prompt []turn) (*an
 		tools = offered
 	}
 	calls, tokens := 0, 0
+	var asks []*bridge.Proposal
 	for {
 		a, err := l.complete(ctx, prompt, tools)
 		if err != nil && len(tools) > 0 && calls == 0 && refusesTools(err) {
@@ -316,6 +332,7 @@ func (l LLM) converse(ctx context.Context, m bridge.Message, prompt []turn) (*an
 		tokens += a.tokens
 		a.tokens = tokens
 		if len(a.calls) == 0 {
+			a.asks = asks
 			return a, nil
 		}
 		if calls > maxCalls { // it was told so
@@ -329,7 +346,10 @@ func (l LLM) converse(ctx context.Context, m bridge.Message, prompt []turn) (*an
 		for _, c := range a.calls {
 			result := "Error: no more tools can be called for this message. Answer with what you know."
 			if calls++; calls <= maxCalls {
-				result = l.Tools.use(ctx, m, tools, c)
+				said, ask := l.Tools.use(ctx, m, tools, c, false)
+				if result = said; ask != nil && len(asks) < maxQuestions {
+					asks = append(asks, ask)
+				}
 			}
 			prompt = append(prompt, turn{role: toolRole, text: result, of: c.ID})
 		}
@@ -339,17 +359,24 @@ func (l LLM) converse(ctx context.Context, m bridge.Message, prompt []turn) (*an
 	}
 }
 
-// posted returns an answer as it is to be posted.
-func (l LLM) posted(ctx context.Context, m bridge.Message, a *answer, err error) (string, error) {
+// posted returns an answer as it is to be posted, with what is to be agreed to.
+func (l LLM) posted(ctx context.Context, m bridge.Message, a *answer, err error) ([]bridge.Reply, error) {
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if l.Meter != nil {
 		l.Meter.Count(ctx, m, a.tokens)
 	}
+	var replies []bridge.Reply
 	text, err := a.final(l)
-	if err != nil {
-		return "", err
+	switch {
+	case err == nil:
+		replies = append(replies, bridge.Reply{Text: text})
+	case len(a.asks) == 0:
+		return nil, err
+	}
+	for _, c := range a.asks {
+		replies = append(replies, proposal(c))
 	}
 	switch a.reason {
 	case reasonLength:
@@ -361,5 +388,5 @@ func (l LLM) posted(ctx context.Context, m bridge.Message, a *answer, err error)
 			Code: bridge.CodeRejected, Text: bridge.Say("The server's filter took the answer away."),
 		})
 	}
-	return text, nil
+	return replies, nil
 }

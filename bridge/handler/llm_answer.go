@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"perch/bridge"
 )
 
 // The reasons why an answer ends, as far as they are told apart.
@@ -30,7 +32,8 @@ type answer struct {
 	pieces  int
 	tokens  int // that the server counted, of question and answer; 0: it has not said
 	said    func(text string)
-	calls   []call // what it wants of tools
+	calls   []call             // what it wants of tools
+	asks    []*bridge.Proposal // what a person has to agree to
 }
 
 // began reports whether the model has said or thought something.

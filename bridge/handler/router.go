@@ -146,8 +146,18 @@ func isBuiltIn(emoji string) bool {
 // plainEmoji returns an emoji without the sign that asks for its picture.
 func plainEmoji(emoji string) string { return strings.ReplaceAll(emoji, "\ufe0f", "") }
 
+// agreeing is a Handler that asks before it does something.
+type agreeing interface {
+	// handleAgreed does what m, a reaction, agrees to.
+	handleAgreed(ctx context.Context, m bridge.Message) ([]bridge.Reply, error)
+}
+
 // hears reports whether the handler is told of a reaction.
 func (a *asked) hears(m bridge.Message) bool {
+	if m.Reaction != nil && m.Reaction.Call != nil {
+		_, ok := a.handler.(agreeing)
+		return ok
+	}
 	programs := a.config.Kind == config.Exec || a.config.Kind == config.HTTP
 	return m.Reaction != nil && programs && (m.Reaction.Choice || a.config.OnReaction && !isBuiltIn(m.Event))
 }
@@ -345,6 +355,9 @@ func (a *asked) answer(ctx context.Context, m bridge.Message, draft Draft) ([]br
 	}
 
 	handler := a.handler
+	if g, ok := a.handler.(agreeing); ok && m.Reaction != nil {
+		handler = bridge.HandlerFunc(g.handleAgreed)
+	}
 	if g, ok := a.handler.(growing); ok && draft != nil {
 		handler = bridge.HandlerFunc(func(ctx context.Context, m bridge.Message) ([]bridge.Reply, error) {
 			return g.handleGrowing(ctx, m, func(ctx context.Context, text string) {

@@ -77,6 +77,7 @@ type tool struct {
 	name, about string
 	schema      any // of its arguments, as JSON
 	check       *jsonschema.Resolved
+	confirm     bool // who asked has to agree first
 	call        func(ctx context.Context, m bridge.Message, arguments json.RawMessage) (string, error)
 }
 
@@ -101,7 +102,7 @@ func (b *Toolbox) open(ctx context.Context, m bridge.Message) (tools []tool, rel
 			used, tools = append(used, s), append(tools, offered...)
 			continue
 		}
-		one := tool{name: t.Name, about: t.About, schema: json.RawMessage(t.SchemaOrAny())}
+		one := tool{name: t.Name, confirm: t.Confirm, about: t.About, schema: json.RawMessage(t.SchemaOrAny())}
 		one.check, _ = config.ResolveSchema(t.Schema) // it was checked
 		if t.URL != "" {
 			one.call = func(ctx context.Context, m bridge.Message, arguments json.RawMessage) (string, error) {
@@ -121,6 +122,15 @@ func (b *Toolbox) open(ctx context.Context, m bridge.Message) (tools []tool, rel
 	})
 }
 
+const (
+	agreed   = "👍"
+	declined = "👎"
+	// maxConfirmed bounds the arguments that a person is asked to agree to, in bytes:
+	// all of them are shown. maxQuestions bounds how often one is asked at once.
+	maxConfirmed = 1000
+	maxQuestions = 3
+)
+
 // call is what a model wants of a tool.
 type call struct {
 	ID        string
@@ -128,15 +138,27 @@ type call struct {
 	Arguments string // JSON
 }
 
-// use calls a tool for the answer to m, and returns what the model is told.
-func (b *Toolbox) use(ctx context.Context, m bridge.Message, tools []tool, c call) string {
+// use calls a tool for the answer to m, and returns what the model is told. Where
+// a person has to agree first, nothing is called, and asked is what they agree to.
+func (b *Toolbox) use(ctx context.Context, m bridge.Message, tools []tool, c call, agreed bool) (said string, asked *bridge.Proposal) {
 	began := time.Now()
-	result, err := b.result(ctx, m, tools, c)
+	t, arguments, err := b.choose(tools, c)
+	if err == nil && t.confirm && !agreed {
+		if len(arguments) <= maxConfirmed {
+			return "The person is asked whether you may do that, below your answer. It is not done yet. Do not call it again; end your answer.",
+				&bridge.Proposal{Tool: t.name, Arguments: string(arguments), Asker: m.Author}
+		}
+		err = &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("Its arguments are too long to be shown to who has to agree: more than %s bytes", strconv.Itoa(maxConfirmed))}
+	}
+	var result string
+	if err == nil {
+		result, err = t.call(ctx, m, arguments)
+	}
 	e := bridge.Event{Kind: bridge.EventTool, Text: clip(c.Arguments, maxSaid), Duration: time.Since(began)}
 	if err != nil {
 		e.Title = bridge.Say("The tool %s failed", strconv.Quote(clip(c.Name, maxName)))
 		b.tell(m, e, err)
-		return "Error: " + bridge.TextOf(err).String()
+		return "Error: " + bridge.TextOf(err).String(), nil
 	}
 	e.Title = bridge.Say("The model used the tool %s", strconv.Quote(c.Name))
 	b.tell(m, e, nil)
@@ -144,12 +166,22 @@ func (b *Toolbox) use(ctx context.Context, m bridge.Message, tools []tool, c cal
 		result = clip(result, maxResult) + " […]"
 	}
 	if strings.TrimSpace(result) == "" {
-		return "Done."
+		return "Done.", nil
 	}
-	return result
+	return result, nil
 }
 
-func (b *Toolbox) result(ctx context.Context, m bridge.Message, tools []tool, c call) (string, error) {
+// proposal returns what a person is asked, with all that they agree to.
+func proposal(c *bridge.Proposal) bridge.Reply {
+	shown := strings.ReplaceAll(c.Arguments, "`", `\u0060`) // as JSON has it: nothing ends the code
+	return bridge.Reply{
+		Text:    "May I use **" + c.Tool + "** with this? React with " + agreed + " or " + declined + ".\n```json\n" + shown + "\n```",
+		Choices: []string{agreed, declined}, Call: c,
+	}
+}
+
+// choose returns the tool that a model wants, and its arguments, checked.
+func (b *Toolbox) choose(tools []tool, c call) (tool, json.RawMessage, error) {
 	for _, t := range tools {
 		if t.name != c.Name {
 			continue
@@ -161,18 +193,18 @@ func (b *Toolbox) result(ctx context.Context, m bridge.Message, tools []tool, c 
 		var object map[string]any
 		switch err := json.Unmarshal(arguments, &object); {
 		case len(arguments) > maxArguments:
-			return "", &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("Its arguments have more than %s bytes", strconv.Itoa(maxArguments))}
+			return t, nil, &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("Its arguments have more than %s bytes", strconv.Itoa(maxArguments))}
 		case err != nil:
-			return "", &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("Its arguments are no JSON object"), Cause: err}
+			return t, nil, &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("Its arguments are no JSON object"), Cause: err}
 		}
 		if t.check != nil {
 			if err := t.check.Validate(object); err != nil {
-				return "", &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("Its arguments are not as its schema says: %s", start([]byte(err.Error()))), Cause: err}
+				return t, nil, &bridge.Error{Code: bridge.CodeInvalid, Text: bridge.Say("Its arguments are not as its schema says: %s", start([]byte(err.Error()))), Cause: err}
 			}
 		}
-		return t.call(ctx, m, arguments)
+		return t, arguments, nil
 	}
-	return "", &bridge.Error{Code: bridge.CodeNotFound, Text: bridge.Say("There is no tool of that name")}
+	return tool{}, nil, &bridge.Error{Code: bridge.CodeNotFound, Text: bridge.Say("There is no tool of that name")}
 }
 
 // tell writes a use of a tool to the log.

@@ -92,7 +92,7 @@ func (s *mcpServer) offered(t *mcp.Tool) tool {
 	if schema == nil {
 		schema = json.RawMessage(config.AnyObject)
 	}
-	return tool{name: name, about: clip(t.Description, maxQuoted), schema: schema, call: func(ctx context.Context, _ bridge.Message, arguments json.RawMessage) (string, error) {
+	return tool{name: name, confirm: s.tool.Confirm, about: clip(t.Description, maxQuoted), schema: schema, call: func(ctx context.Context, _ bridge.Message, arguments json.RawMessage) (string, error) {
 		return s.use(ctx, t.Name, arguments)
 	}}
 }

@@ -246,6 +246,17 @@ func (j *Journal) ReplyAt(ctx context.Context, room, messageID string) (r bridge
 	return r, true, nil
 }
 
+// Settle implements bridge.Outbox.
+func (j *Journal) Settle(ctx context.Context, room, messageID string) (was bool, err error) {
+	err = j.writer.do(ctx, func(ctx context.Context, db *database) error {
+		n, _, err := db.exec(ctx, `UPDATE outbox SET reply = CAST(json_remove(reply, '$.call', '$.choices') AS BLOB)
+			WHERE room = ? AND message = ? AND reply ->> '$.call' IS NOT NULL`, room, messageID)
+		was = n > 0
+		return err
+	})
+	return was, j.explain(err)
+}
+
 // Waits returns the replies that are not sent and not given up.
 func (j *Journal) Waits(ctx context.Context) (all []bridge.Reply, err error) {
 	err = j.writer.current().each(ctx, "SELECT reply FROM outbox WHERE state = 0", func(scan scanner) error {

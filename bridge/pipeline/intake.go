@@ -155,6 +155,12 @@ func (in *Intake) react(ctx context.Context, p Policy, m bridge.Message) (bridge
 	emoji := m.Event
 	about := *m.Reaction
 	about.Answers, about.Choice = reply.Answers, slices.Contains(reply.Choices, emoji)
+	if reply.Call != nil && about.Choice {
+		if about.By.Ref() != reply.Call.Asker.Ref() {
+			return "", bridge.Known, nil
+		}
+		about.Call = reply.Call
+	}
 	quoted := m
 	quoted.Kind, quoted.Event, quoted.Reaction = bridge.KindChat, "", nil
 	m.Key.ID, m.Author, m.Text, m.RawText, m.Reaction = about.ID, about.By, emoji, emoji, &about
@@ -162,6 +168,11 @@ func (in *Intake) react(ctx context.Context, p Policy, m bridge.Message) (bridge
 	now := time.Now()
 	if state, _ := in.judge(p, m); state != bridge.MessageWaiting || in.hour.take(p.Access(m.Room.Token).Limits, m, now) != nil {
 		return "", bridge.Known, nil
+	}
+	if about.Call != nil { // settled first: what was agreed to is done once at most
+		if was, err := in.Journal.Settle(ctx, quoted.Room.Token, quoted.Key.ID); err != nil || !was {
+			return "", bridge.Known, err
+		}
 	}
 	novelty, err := in.Journal.Put(ctx, m, bridge.MessageWaiting, nil)
 	if err != nil || novelty == bridge.Known {

@@ -169,7 +169,7 @@ func complete(bot Bot, m bridge.Message, replies []bridge.Reply) []bridge.Reply 
 			r.Ref, r.Text = NewRef(), text
 			all = append(all, r)
 			r.ReplyTo, r.Edits = "", "" // only the first part quotes
-			r.Choices = nil
+			r.Choices, r.Call = nil, nil
 		}
 	}
 	return all
